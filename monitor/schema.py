@@ -1,0 +1,206 @@
+"""The declared features of a model: kinds, bounds, levels, and what an attacker or a fault may change."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from monitor.errors import SchemaMismatch
+
+FloatArray = NDArray[np.float64]
+MAX_LEVELS = 1_000  # beyond this a column is an identifier or free text, not a category
+MAX_FEATURES = 900  # a PostgreSQL page holds 1,010 doubles
+
+
+class Kind(StrEnum):
+    """What a feature's values are."""
+
+    NUMERIC = "numeric"
+    INTEGER = "integer"
+    BOOLEAN = "boolean"
+    CATEGORICAL = "categorical"
+
+
+class Direction(StrEnum):
+    """Which way an attacker can move a mutable feature."""
+
+    ANY = "any"
+    UP = "up"
+    DOWN = "down"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feature:
+    """One input of a model.
+
+    `lower` and `upper` are hard bounds in raw units (None: unbounded). `levels` are the known categories, most frequent
+    first. `mutable` says that an attacker may change it; `group` that fairness is measured over it.
+    """
+
+    name: str
+    kind: Kind
+    unit: str | None = None
+    lower: float | None = None
+    upper: float | None = None
+    levels: tuple[str, ...] = ()
+    mutable: bool = False
+    direction: Direction = Direction.ANY
+    group: bool = False
+
+    @property
+    def is_categorical(self) -> bool:
+        return self.kind is Kind.CATEGORICAL
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The ordered features of a model.
+
+    >>> schema = Schema.infer(pd.DataFrame({"amount": [1.5, 2.5], "channel": ["app", "web"]}))
+    >>> schema.names
+    ('amount', 'channel')
+    >>> schema.encode(pd.DataFrame({"amount": ["3", None], "channel": ["web", "fax"]}))
+    array([[ 3.,  1.],
+           [nan,  2.]])
+    """
+
+    features: tuple[Feature, ...]
+    _by_name: dict[str, Feature] = field(init=False, repr=False, compare=False, hash=False)
+
+    def __post_init__(self) -> None:
+        names = [feature.name for feature in self.features]
+        if not names:
+            raise SchemaMismatch("expected at least one feature, got none")
+        if len(names) > MAX_FEATURES:
+            raise SchemaMismatch(f"expected at most {MAX_FEATURES} features, got {len(names)}: use a vector feature")
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise SchemaMismatch(f"expected distinct feature names, got {', '.join(repeated)} more than once")
+        object.__setattr__(self, "_by_name", {feature.name: feature for feature in self.features})
+
+    def __getitem__(self, name: str) -> Feature:
+        try:
+            return self._by_name[name]
+        except KeyError:
+            raise SchemaMismatch(f"no feature {name!r}; there are {', '.join(self.names)}") from None
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(feature.name for feature in self.features)
+
+    @classmethod
+    def infer(cls, frame: pd.DataFrame, *, mutable: Iterable[str] = ()) -> Self:
+        """Guess the schema from a reference frame. Bounds are left open; an all-null column is numeric."""
+        repeated = sorted(set(frame.columns[frame.columns.duplicated()].map(str)))
+        if repeated:
+            raise SchemaMismatch(f"expected distinct column names, got {', '.join(repeated)} more than once")
+        chosen = frozenset(mutable)
+        unknown = chosen - set(map(str, frame.columns))
+        if unknown:
+            raise SchemaMismatch(f"mutable names columns that are not there: {', '.join(sorted(unknown))}")
+        return cls(tuple(_infer_feature(str(name), frame[name], str(name) in chosen) for name in frame.columns))
+
+    def with_mutable(self, names: Iterable[str]) -> "Schema":
+        """The same schema with exactly `names` mutable."""
+        chosen = {self[name].name for name in names}
+        return Schema(tuple(replace(feature, mutable=feature.name in chosen) for feature in self.features))
+
+    def conform(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The schema's columns in order: numbers as float64 (unparseable → NaN), categories as str objects with None.
+
+        A column that the frame lacks comes back all-missing; extra columns are left out.
+        """
+        columns = {feature.name: _conform(frame, feature) for feature in self.features}
+        return pd.DataFrame(columns, index=frame.index)
+
+    def encode(self, frame: pd.DataFrame) -> FloatArray:
+        """Rows as floats in raw units, shape (n, d); a category is its level's code, an unseen one len(levels)."""
+        conformed = self.conform(frame)
+        encoded = np.empty((len(frame), len(self)), dtype=np.float64)
+        for j, feature in enumerate(self.features):
+            column = conformed[feature.name]
+            encoded[:, j] = _codes(column, feature.levels) if feature.is_categorical else column.to_numpy(np.float64)
+        return encoded
+
+    def decode(self, rows: FloatArray) -> pd.DataFrame:
+        """The inverse of `encode`; an unseen category comes back as None."""
+        columns: dict[str, Any] = {}
+        for j, feature in enumerate(self.features):
+            values = np.asarray(rows, dtype=np.float64)[:, j]
+            columns[feature.name] = _levels(values, feature.levels) if feature.is_categorical else values
+        return pd.DataFrame(columns)
+
+    def to_document(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {"features": [asdict(feature) for feature in self.features]}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """The schema that `to_document` wrote."""
+        try:
+            return cls(tuple(_feature_from(entry) for entry in document["features"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise SchemaMismatch(f"expected a schema document with features of name and kind: {error}") from error
+
+
+def _feature_from(entry: Mapping[str, Any]) -> Feature:
+    known = dict(entry)
+    known["kind"] = Kind(known["kind"])
+    known["direction"] = Direction(known.get("direction", Direction.ANY))
+    known["levels"] = tuple(known.get("levels", ()))
+    return Feature(**known)
+
+
+def _infer_feature(name: str, column: pd.Series, mutable: bool) -> Feature:
+    if pd.api.types.is_bool_dtype(column.dtype):
+        return Feature(name=name, kind=Kind.BOOLEAN, mutable=mutable)
+    if pd.api.types.is_integer_dtype(column.dtype):
+        return Feature(name=name, kind=Kind.INTEGER, mutable=mutable)
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        present = column.dropna().to_numpy(np.float64)
+        whole = present.size > 0 and bool(np.isfinite(present).all()) and bool((present == np.floor(present)).all())
+        return Feature(name=name, kind=Kind.INTEGER if whole else Kind.NUMERIC, mutable=mutable)
+    present_texts = column.dropna()
+    if present_texts.empty:
+        return Feature(name=name, kind=Kind.NUMERIC, mutable=mutable)
+    if set(present_texts.unique()) <= {True, False}:
+        return Feature(name=name, kind=Kind.BOOLEAN, mutable=mutable)
+    counts = present_texts.astype(str).value_counts()
+    ordered = sorted(counts.index, key=lambda level: (-int(counts[level]), level))
+    return Feature(name=name, kind=Kind.CATEGORICAL, levels=tuple(ordered[:MAX_LEVELS]), mutable=mutable)
+
+
+def _conform(frame: pd.DataFrame, feature: Feature) -> "pd.Series[Any]":
+    if feature.name not in frame.columns:
+        missing: Any = None if feature.is_categorical else np.nan
+        return pd.Series(missing, index=frame.index, dtype=object if feature.is_categorical else np.float64)
+    column = frame[feature.name]
+    if feature.is_categorical:
+        as_text = column.astype(object)
+        return as_text.where(column.isna(), as_text.map(str)).where(column.notna(), None)
+    if column.dtype == object and feature.kind is Kind.BOOLEAN:
+        column = column.map(lambda value: _BOOLEANS.get(str(value).lower(), value))
+    return pd.to_numeric(column, errors="coerce").astype(np.float64)
+
+
+_BOOLEANS = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0, "1": 1.0, "0": 0.0}
+
+
+def _codes(column: "pd.Series[Any]", levels: tuple[str, ...]) -> FloatArray:
+    codes = pd.Categorical(column, categories=list(levels)).codes.astype(np.float64)
+    codes[codes < 0] = len(levels)
+    codes[column.isna().to_numpy()] = np.nan
+    return codes
+
+
+def _levels(codes: FloatArray, levels: tuple[str, ...]) -> NDArray[np.object_]:
+    table = np.array([*levels, None], dtype=object)
+    known = np.where(np.isfinite(codes), codes, len(levels)).astype(int)
+    return np.asarray(table[np.clip(known, 0, len(levels))], dtype=object)

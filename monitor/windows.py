@@ -1,0 +1,67 @@
+"""Half-open UTC intervals, and the grid that stream time is cut into."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from monitor.errors import BadInput
+
+_EPOCH = datetime(1970, 1, 5, tzinfo=UTC)  # a Monday, so that 7-day windows are calendar weeks
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+@dataclass(frozen=True, order=True)
+class Window:
+    """The half-open interval [start, end) in UTC.
+
+    >>> day = Window(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC))
+    >>> datetime(2026, 1, 1, 23, tzinfo=UTC) in day, day.end in day
+    (True, False)
+    """
+
+    start: datetime
+    end: datetime
+
+    def __post_init__(self) -> None:
+        if self.start.tzinfo is None or self.end.tzinfo is None:
+            raise BadInput("expected times with a time zone, got naive ones: use datetime(..., tzinfo=UTC)")
+        if self.start >= self.end:
+            raise BadInput(f"expected a window that ends after it starts, got [{self.start}, {self.end})")
+
+    def __contains__(self, moment: datetime) -> bool:
+        return self.start <= moment < self.end
+
+    @property
+    def width(self) -> timedelta:
+        return self.end - self.start
+
+    def overlaps(self, other: "Window") -> bool:
+        return self.start < other.end and other.start < self.end
+
+
+def floor_to_grid(moment: datetime, width: timedelta, *, origin: datetime = _EPOCH) -> datetime:
+    """The start of the grid window of `width` that holds `moment`; the grid passes through `origin`."""
+    return origin + ((moment - origin) // width) * width
+
+
+def grid(start: datetime, end: datetime, width: timedelta, *, origin: datetime = _EPOCH) -> Iterator[Window]:
+    """The whole grid windows that lie within [start, end), in order."""
+    left = floor_to_grid(start, width, origin=origin)
+    if left < start:
+        left += width
+    while left + width <= end:
+        yield Window(left, left + width)
+        left += width
+
+
+def parse_width(text: str) -> timedelta:
+    """A width such as `15m`, `1h`, `7d` or `2w` as a timedelta.
+
+    >>> parse_width("7d")
+    datetime.timedelta(days=7)
+    """
+    match = re.fullmatch(r"(\d+)\s*([mhdw])", text.strip().lower())
+    if match is None or int(match[1]) == 0:
+        raise BadInput(f"expected a window such as 15m, 1h, 1d, 7d or 30d, got {text!r}")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
