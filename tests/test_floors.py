@@ -12,7 +12,7 @@ STORAGE = ["db"]
 WORK = ["acts", "intake", "jobs", "notify", "artifacts", "reports"]
 DOORS = ["cli", "api", "client", "settings", "scheduler", "up"]
 RANK = {room: (0, order) for order, room in enumerate(PURE)}
-RANK |= {room: (1, 0) for room in STORAGE} | {room: (2, 0) for room in WORK} | {room: (3, 0) for room in DOORS}
+RANK |= dict.fromkeys(STORAGE, (1, 0)) | dict.fromkeys(WORK, (2, 0)) | dict.fromkeys(DOORS, (3, 0))
 # Pure rooms are handed the clock, the environment and the network; they never reach for them.
 FORBIDDEN_BELOW = {"sqlalchemy", "psycopg", "os", "time", "socket", "httpx", "subprocess", "adbc_driver_postgresql"}
 
@@ -55,7 +55,7 @@ def test_imports_go_down_the_floors_only():
         f"{path.relative_to(ROOT)} imports {module}"
         for room, path in _files()
         for module in _imports(path)
-        if (target := _room(module)) in RANK and _rank(target) > _rank(room) and not (room == "dashboard")
+        if (target := _room(module)) in RANK and _rank(target) > _rank(room) and room != "dashboard"
     ]
     assert climbs == []
 
