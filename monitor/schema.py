@@ -194,7 +194,7 @@ _BOOLEANS = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0, "1": 1.0, "0": 0.
 
 
 def _codes(column: "pd.Series[Any]", levels: tuple[str, ...]) -> FloatArray:
-    codes = pd.Index(list(levels), dtype=object).get_indexer(column.to_numpy(object)).astype(np.float64)
+    codes = pd.Index(list(levels), dtype=object).get_indexer(pd.Index(column.to_numpy(object))).astype(np.float64)
     codes[codes < 0] = len(levels)
     codes[column.isna().to_numpy()] = np.nan
     return codes
