@@ -1,0 +1,162 @@
+"""Models, their versions, schemas and references: what is monitored, and what normal looked like."""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from monitor.db.base import Base, CreatedAt, Id, Json, only
+
+TASKS = ("classification", "regression")
+MONITOR_KINDS = ("drift", "quality", "performance", "stress")
+VERSION_STATES = ("registered", "candidate", "champion", "retired")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """What the owner declared about a model, stored as `Model.settings`.
+
+    Times are seconds. `positive` is the label of the positive class as text (None: regression, or labels are 0 and 1).
+    `limit` is the owner's tolerance in units of the metric (None: the default of `monitor.performance.tolerance`).
+    `sampling_rate` is the share of rows kept as traces; profiles count all. `incidents` and `per_days` are the
+    false-alarm budget of feature drift. `stress_level` is the level that alerts and gates read.
+    """
+
+    window_seconds: int = 86_400
+    grace_seconds: int = 0
+    label_delay_seconds: int = 0
+    label_maturity: float = 0.9
+    positive: str | None = None
+    limit: float | None = None
+    sampling_rate: float = 1.0
+    incidents: float = 1.0
+    per_days: float = 365.0
+    sensitivity: str = "balanced"
+    stress_level: str = "S2"
+    stress_every_windows: int = 7
+    policy: bool = True  # may propose retraining by itself
+
+    def to_document(self) -> Json:
+        return asdict(self)
+
+    @classmethod
+    def of(cls, model: "Model") -> "ModelSettings":
+        return cls(**model.settings)
+
+
+class Model(Base):
+    """A named predictor.
+
+    Its sampled traces live in `traces.m<id>`, its ledger in `traces.ledger_m<id>`, its labels in `traces.l<id>`.
+    `settings` is a `ModelSettings` document. `watermark` is stream time: no row with an earlier event time is awaited;
+    `label_watermark` is the same for labels.
+    """
+
+    __tablename__ = "models"
+    __table_args__ = (only("task", TASKS), CheckConstraint("tier BETWEEN 0 AND 3", name="tier_range"))
+
+    id: Mapped[Id]
+    name: Mapped[str] = mapped_column(unique=True)
+    owner: Mapped[str]
+    task: Mapped[str]
+    tier: Mapped[int] = mapped_column(default=1)
+    solo: Mapped[bool] = mapped_column(default=False)
+    frozen: Mapped[bool] = mapped_column(default=False)
+    settings: Mapped[Json] = mapped_column(default=dict)
+    champion_id: Mapped[int | None] = mapped_column(
+        ForeignKey("versions.id", use_alter=True, name="fk_models_champion_id_versions")
+    )
+    watermark: Mapped[datetime | None]
+    label_watermark: Mapped[datetime | None]
+    created_at: Mapped[CreatedAt]
+
+
+class FeatureSchema(Base):
+    """A version of a model's schema. `columns` maps each feature's name to its trace column `f<ordinal>`."""
+
+    __tablename__ = "schemas"
+    __table_args__ = (UniqueConstraint("model_id", "number"),)
+
+    id: Mapped[Id]
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"))
+    number: Mapped[int]
+    document: Mapped[Json]
+    columns: Mapped[Json]
+    created_at: Mapped[CreatedAt]
+
+
+class Version(Base):
+    """One immutable artefact of a model, described by its manifest. Without an artefact the flavour is `none`."""
+
+    __tablename__ = "versions"
+    __table_args__ = (
+        UniqueConstraint("model_id", "number"),
+        only("state", VERSION_STATES),
+        Index("uq_versions_one_champion", "model_id", unique=True, postgresql_where=text("state = 'champion'")),
+    )
+
+    id: Mapped[Id]
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"))
+    number: Mapped[int]
+    name: Mapped[str]  # what the traces report: "v1"
+    state: Mapped[str] = mapped_column(default="registered")
+    flavour: Mapped[str]
+    manifest: Mapped[Json] = mapped_column(default=dict)
+    manifest_sha256: Mapped[str]
+    baseline: Mapped[Json] = mapped_column(
+        default=dict
+    )  # reference performance, operating threshold, stress at registration
+    promoted_at: Mapped[datetime | None]
+    confirmed_at: Mapped[datetime | None]  # when traces first reported this version after its promotion
+    created_at: Mapped[CreatedAt]
+
+
+class Reference(Base):
+    """The traces that define normal for a version: a frozen binning and what was fitted on its windows."""
+
+    __tablename__ = "references"
+    __table_args__ = (Index("uq_references_one_active", "version_id", unique=True, postgresql_where=text("active")),)
+
+    id: Mapped[Id]
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"))
+    version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"))
+    schema_id: Mapped[int] = mapped_column(ForeignKey("schemas.id"))
+    binning_id: Mapped[str]
+    starts: Mapped[datetime]
+    ends: Mapped[datetime]
+    rows: Mapped[int]
+    windows: Mapped[int]
+    document: Mapped[Json]  # monitor.drift.Reference.to_document()
+    active: Mapped[bool] = mapped_column(default=True)
+    created_at: Mapped[CreatedAt]
+
+
+class Monitor(Base):
+    """A configured check on a model. One stream of check runs per (version, monitor)."""
+
+    __tablename__ = "monitors"
+    __table_args__ = (UniqueConstraint("model_id", "kind"), only("kind", MONITOR_KINDS))
+
+    id: Mapped[Id]
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"))
+    kind: Mapped[str]
+    enabled: Mapped[bool] = mapped_column(default=True)
+    settings: Mapped[Json] = mapped_column(default=dict)
+    created_at: Mapped[CreatedAt]
+
+
+class Source(Base):
+    """Where a model's traces come from, with the flags given once and a bookmark to go on from."""
+
+    __tablename__ = "sources"
+    __table_args__ = (UniqueConstraint("model_id", "name"),)
+
+    id: Mapped[Id]
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"))
+    name: Mapped[str]
+    kind: Mapped[str]  # "files", "generator"
+    location: Mapped[str]
+    mapping: Mapped[Json] = mapped_column(default=dict)
+    bookmark: Mapped[Json] = mapped_column(default=dict)
+    created_at: Mapped[CreatedAt]
