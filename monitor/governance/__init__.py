@@ -1,0 +1,41 @@
+"""Who may change a model, on what evidence, and the record of it."""
+
+from monitor.governance.audit_chain import GENESIS, Verification, canonical_json, chain, verify
+from monitor.governance.gate import CandidateFigures, GateResult, Limits, all_passed, judge_gates
+from monitor.governance.proposal import (
+    CLOSED,
+    TRANSITIONS,
+    Decision,
+    Evidence,
+    ProposalState,
+    check_transition,
+    should_propose,
+)
+from monitor.governance.roles import POLICY, Action, Actor, Permission, Role, authorize, quorum
+
+__all__ = [
+    "CLOSED",
+    "GENESIS",
+    "POLICY",
+    "TRANSITIONS",
+    "Action",
+    "Actor",
+    "CandidateFigures",
+    "Decision",
+    "Evidence",
+    "GateResult",
+    "Limits",
+    "Permission",
+    "ProposalState",
+    "Role",
+    "Verification",
+    "all_passed",
+    "authorize",
+    "canonical_json",
+    "chain",
+    "check_transition",
+    "judge_gates",
+    "quorum",
+    "should_propose",
+    "verify",
+]
