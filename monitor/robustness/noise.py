@@ -47,7 +47,8 @@ class Surroundings:
         )
 
 
-Apply = Callable[[FloatArray, float, Surroundings, np.random.Generator], FloatArray]
+Size = float | FloatArray  # one for all rows, or (n, 1)
+Apply = Callable[[FloatArray, Size, Surroundings, np.random.Generator], FloatArray]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,33 +79,33 @@ def _shifted(rows: FloatArray, change: FloatArray, around: Surroundings) -> Floa
     return np.where(around.numeric, np.clip(moved, around.lower, around.upper), rows)
 
 
-def _gaussian(rows: FloatArray, size: float, around: Surroundings, rng: np.random.Generator) -> FloatArray:
+def _gaussian(rows: FloatArray, size: Size, around: Surroundings, rng: np.random.Generator) -> FloatArray:
     return _shifted(rows, size * around.scale * rng.standard_normal(rows.shape), around)
 
 
-def _student_t(rows: FloatArray, size: float, around: Surroundings, rng: np.random.Generator) -> FloatArray:
+def _student_t(rows: FloatArray, size: Size, around: Surroundings, rng: np.random.Generator) -> FloatArray:
     return _shifted(rows, size * around.scale * rng.standard_t(3, rows.shape) / np.sqrt(3), around)
 
 
-def _offset(rows: FloatArray, size: float, around: Surroundings, rng: np.random.Generator) -> FloatArray:
+def _offset(rows: FloatArray, size: Size, around: Surroundings, rng: np.random.Generator) -> FloatArray:
     return _shifted(rows, size * around.scale * rng.choice([-1.0, 1.0], rows.shape[1]), around)
 
 
-def _gain(rows: FloatArray, size: float, around: Surroundings, rng: np.random.Generator) -> FloatArray:
+def _gain(rows: FloatArray, size: Size, around: Surroundings, rng: np.random.Generator) -> FloatArray:
     factor = np.exp(rng.choice([-1.0, 1.0], rows.shape[1]) * np.log1p(size))
     return _shifted(rows, rows * (factor - 1), around)
 
 
-def _rounding(rows: FloatArray, size: float, around: Surroundings, rng: np.random.Generator) -> FloatArray:
+def _rounding(rows: FloatArray, size: Size, around: Surroundings, rng: np.random.Generator) -> FloatArray:
     step = np.where(around.scale > 0, size * around.scale, 1.0)
     return _shifted(rows, np.round(rows / step) * step - rows, around)
 
 
-def _missing(rows: FloatArray, share: float, around: Surroundings, rng: np.random.Generator) -> FloatArray:
+def _missing(rows: FloatArray, share: Size, around: Surroundings, rng: np.random.Generator) -> FloatArray:
     return np.where(rng.random(rows.shape) < share, np.nan, rows)
 
 
-def _missing_large(rows: FloatArray, share: float, around: Surroundings, rng: np.random.Generator) -> FloatArray:
+def _missing_large(rows: FloatArray, share: Size, around: Surroundings, rng: np.random.Generator) -> FloatArray:
     """Missing not at random: the larger a value, the likelier it is lost."""
     chance = np.clip(2 * share * _ranks(rows), 0, 1)
     return np.where((rng.random(rows.shape) < chance) & around.numeric, np.nan, rows)
@@ -115,30 +116,30 @@ def _ranks(rows: FloatArray) -> FloatArray:
 
 
 def _unit(factor: float) -> Apply:
-    def apply(rows: FloatArray, share: float, around: Surroundings, rng: np.random.Generator) -> FloatArray:
+    def apply(rows: FloatArray, share: Size, around: Surroundings, rng: np.random.Generator) -> FloatArray:
         hit = (rng.random(rows.shape) < share) & around.numeric
         return np.where(hit, rows * factor, rows)
 
     return apply
 
 
-def _sign(rows: FloatArray, share: float, around: Surroundings, rng: np.random.Generator) -> FloatArray:
+def _sign(rows: FloatArray, share: Size, around: Surroundings, rng: np.random.Generator) -> FloatArray:
     return np.where((rng.random(rows.shape) < share) & around.numeric, -rows, rows)
 
 
-def _stale(rows: FloatArray, share: float, around: Surroundings, rng: np.random.Generator) -> FloatArray:
+def _stale(rows: FloatArray, share: Size, around: Surroundings, rng: np.random.Generator) -> FloatArray:
     """A cell keeps the value of another row, as from a cache that was not refreshed."""
     other = around.reference[rng.integers(0, len(around.reference), rows.shape), np.arange(rows.shape[1])]
     return np.where(rng.random(rows.shape) < share, other, rows)
 
 
-def _category_swap(rows: FloatArray, share: float, around: Surroundings, rng: np.random.Generator) -> FloatArray:
+def _category_swap(rows: FloatArray, share: Size, around: Surroundings, rng: np.random.Generator) -> FloatArray:
     other = np.floor(rng.random(rows.shape) * np.maximum(around.levels, 1))
     hit = (rng.random(rows.shape) < share) & (around.levels > 1) & np.isfinite(rows)
     return np.where(hit, other, rows)
 
 
-def _unseen_level(rows: FloatArray, share: float, around: Surroundings, rng: np.random.Generator) -> FloatArray:
+def _unseen_level(rows: FloatArray, share: Size, around: Surroundings, rng: np.random.Generator) -> FloatArray:
     hit = (rng.random(rows.shape) < share) & around.categorical
     return np.where(hit, around.levels, rows)
 

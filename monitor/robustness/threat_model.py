@@ -179,6 +179,18 @@ class ThreatModel:
         high = np.where(fixed | ~self.up, rows, np.maximum(high, rows))
         return low, high
 
+    def reach(self, rows: FloatArray) -> FloatArray:
+        """How far each cell may go to its farther side, (n, d) in raw units; 0 where it cannot move."""
+        low, high = self.box(rows)
+        return np.asarray(np.nan_to_num(np.maximum(high - rows, rows - low)))
+
+    def limits(self, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Lowest and highest value of every cell without a budget: bounds, mutability and direction alone."""
+        still = ~self.movable | ~np.isfinite(rows)
+        low = np.where(still | ~self.down, rows, np.minimum(rows, self.lower))
+        high = np.where(still | ~self.up, rows, np.maximum(rows, self.upper))
+        return low, high
+
     def raw_budget(self) -> tuple[RawBudget, ...]:
         """How far each movable feature may go; for a rank budget, as it is at the median of the reference."""
         return tuple(self._raw_budget_of(int(j)) for j in np.flatnonzero(self.movable))
