@@ -3,10 +3,12 @@
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, select, text
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from monitor.db.base import Base, CreatedAt, Id, Json, only
+from monitor.errors import NotFound
+from monitor.schema import Schema
 
 TASKS = ("classification", "regression")
 MONITOR_KINDS = ("drift", "quality", "performance", "stress")
@@ -160,3 +162,64 @@ class Source(Base):
     mapping: Mapped[Json] = mapped_column(default=dict)
     bookmark: Mapped[Json] = mapped_column(default=dict)
     created_at: Mapped[CreatedAt]
+
+
+def models(session: Session) -> list[Model]:
+    """Every model, by name."""
+    return list(session.scalars(select(Model).order_by(Model.name)))
+
+
+def model_named(session: Session, name: str) -> Model:
+    """The model of this name."""
+    model = session.scalar(select(Model).where(Model.name == name))
+    if model is None:
+        known = ", ".join(other.name for other in models(session)) or "none yet"
+        raise NotFound(f"no model {name!r}; there are: {known}")
+    return model
+
+
+def champion(session: Session, model: Model) -> Version:
+    """The version that should serve."""
+    version = session.get(Version, model.champion_id) if model.champion_id is not None else None
+    if version is None:
+        raise NotFound(f"model {model.name} has no champion yet: register a version and make it the champion")
+    return version
+
+
+def versions(session: Session, model: Model) -> list[Version]:
+    """Every version of the model, oldest first."""
+    return list(session.scalars(select(Version).where(Version.model_id == model.id).order_by(Version.number)))
+
+
+def version_named(session: Session, model: Model, name: str) -> Version:
+    """The newest version that the traces call `name`."""
+    found = [version for version in versions(session, model) if version.name == name]
+    if not found:
+        known = ", ".join(version.name for version in versions(session, model)) or "none yet"
+        raise NotFound(f"model {model.name} has no version {name!r}; there are: {known}")
+    return found[-1]
+
+
+def feature_schema(session: Session, model: Model) -> FeatureSchema:
+    """The newest schema of the model."""
+    newest = select(FeatureSchema).where(FeatureSchema.model_id == model.id).order_by(FeatureSchema.number.desc())
+    row = session.scalar(newest.limit(1))
+    if row is None:
+        raise NotFound(f"model {model.name} has no schema yet")
+    return row
+
+
+def schema_of(row: FeatureSchema) -> Schema:
+    """The features that a schema row declares."""
+    return Schema.from_document(row.document)
+
+
+def reference_for(session: Session, version: Version) -> Reference | None:
+    """What normal looks like for this version, None while it is still being learned."""
+    return session.scalar(select(Reference).where(Reference.version_id == version.id, Reference.active))
+
+
+def newest_reference(session: Session, model: Model) -> Reference | None:
+    """The reference accepted last for any version of the model: what a version without one is counted against."""
+    active = select(Reference).where(Reference.model_id == model.id, Reference.active)
+    return session.scalar(active.order_by(Reference.id.desc()).limit(1))

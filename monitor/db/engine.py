@@ -1,0 +1,69 @@
+"""Connections: one engine a process, UTC everywhere, the database's clock for decisions."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+from sqlalchemy import Engine, create_engine, func, make_url, select, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session, sessionmaker
+
+from monitor.errors import BadInput, Unavailable
+
+CONNECT_TIMEOUT_SECONDS = 10
+
+
+def driver_url(url: str) -> str:
+    """The URL with the driver that the platform is written for."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() not in ("postgresql", "postgres"):
+        raise BadInput(
+            f"expected a postgresql:// URL, got {parsed.drivername}://: Holdfast keeps its state in PostgreSQL"
+        )
+    return parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+
+
+def libpq_url(url: str) -> str:
+    """The URL as PostgreSQL's own tools read it."""
+    return make_url(driver_url(url)).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def make_engine(url: str, *, pool_size: int = 5) -> Engine:
+    """An engine whose sessions speak UTC; a connection that died in the pool is replaced before use."""
+    return create_engine(
+        driver_url(url),
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, "options": "-c timezone=UTC"},
+    )
+
+
+def ping(engine: Engine) -> None:
+    """Ask the database one question; raise `Unavailable` with its address when nobody answers."""
+    try:
+        with engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+    except OperationalError as error:
+        address = engine.url.render_as_string(hide_password=True)
+        cause = str(error.orig).strip().splitlines()[0]
+        raise Unavailable(
+            f"expected PostgreSQL at {address}, got: {cause}. Is it running? See `holdfast doctor`"
+        ) from error
+
+
+def sessions(engine: Engine) -> sessionmaker[Session]:
+    """A factory of sessions whose rows stay readable after COMMIT."""
+    return sessionmaker(engine, expire_on_commit=False)
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Session]:
+    """A session that commits when the block ends well and rolls back when it raises."""
+    with sessions(engine).begin() as session:
+        yield session
+
+
+def database_now(session: Session) -> datetime:
+    """The database's clock, as of the start of the transaction."""
+    return session.execute(select(func.now())).scalar_one()
