@@ -64,6 +64,7 @@ class Vote(Base):
     reason: Mapped[str]
     evidence_sha256: Mapped[str]
     self_approved: Mapped[bool] = mapped_column(default=False)
+    as_validator: Mapped[bool] = mapped_column(default=False)  # the voter was a validator when voting
     at: Mapped[CreatedAt]
 
 
