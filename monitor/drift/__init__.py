@@ -1,0 +1,29 @@
+"""Drift: profiles of traffic over frozen bins, what normal looks like, and a detector that keeps a false-alarm budget.
+
+>>> from monitor.drift import Detector, FalseAlarmBudget, Reference
+"""
+
+from monitor.drift.bins import Binning
+from monitor.drift.budget import FalseAlarmBudget
+from monitor.drift.detector import Detector, Sensitivity
+from monitor.drift.profile import Profile
+from monitor.drift.reference import FeatureStatus, Reference
+from monitor.drift.report import DriftReport, FeatureReport, Lane, State, Status
+from monitor.drift.scores import THRESHOLDS, Score
+
+__all__ = [
+    "THRESHOLDS",
+    "Binning",
+    "Detector",
+    "DriftReport",
+    "FalseAlarmBudget",
+    "FeatureReport",
+    "FeatureStatus",
+    "Lane",
+    "Profile",
+    "Reference",
+    "Score",
+    "Sensitivity",
+    "State",
+    "Status",
+]

@@ -1,0 +1,166 @@
+"""The sufficient statistic of a stretch of traffic: counts over frozen bins. Windows add up, machines add up."""
+
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import pandas as pd
+
+from monitor.drift.bins import BinKind, Binning, FeatureBins, FloatArray, IntArray
+from monitor.errors import BadInput, SchemaMismatch
+
+__all__ = ["BinKind", "Binning", "FeatureBins", "Profile"]
+
+FAULTS = ("positive_infinity", "negative_infinity", "unparsed", "absent")
+MOMENTS = ("n", "sum", "sum_of_squares", "min", "max")
+_HEADER = struct.Struct("<4s16sq")
+_MAGIC = b"HFP1"
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """Counts of every feature's bins over some rows, with moments in raw units and faults counted apart.
+
+    Attributes:
+        counts: rows in each bin, features end to end as `binning.offsets` says, shape (bins,).
+        faults: per feature the rows with +inf, −inf, an unparseable value, or without the column, shape (features, 4).
+            Infinities are also counted in the outermost bins, the other two as missing.
+        moments: per numeric feature n, Σx, Σx², min, max over finite values (0, 0, 0, inf, −inf if none),
+            shape (features, 5).
+
+    >>> day = pd.DataFrame({"amount": [1.0, 2.0, None], "channel": ["app", "web", "fax"]})
+    >>> binning = Binning.fit(day)
+    >>> both = Profile.of(day, binning) + Profile.of(day, binning)
+    >>> both.rows, both.counts_of("channel").tolist(), both.mean("amount")
+    (6, [2, 2, 2, 0, 0, 0], 1.5)
+    """
+
+    binning: Binning
+    rows: int
+    counts: IntArray
+    faults: IntArray
+    moments: FloatArray
+
+    @classmethod
+    def empty(cls, binning: Binning) -> Self:
+        features = len(binning.features)
+        moments = np.tile([0.0, 0.0, 0.0, np.inf, -np.inf], (features, 1))
+        return cls(binning, 0, np.zeros(binning.size, np.int64), np.zeros((features, len(FAULTS)), np.int64), moments)
+
+    @classmethod
+    def of(cls, data: pd.DataFrame | FloatArray, binning: Binning) -> Self:
+        """Count a frame, or rows already encoded by `binning.schema`, shape (n, features)."""
+        rows = binning.schema.encode(data) if isinstance(data, pd.DataFrame) else np.asarray(data, dtype=np.float64)
+        if rows.ndim != 2 or rows.shape[1] != len(binning.features):
+            raise SchemaMismatch(f"expected encoded rows of {len(binning.features)} features, got shape {rows.shape}")
+        profile = cls.empty(binning)
+        for j, bins in enumerate(binning.features):
+            values = np.ascontiguousarray(rows[:, j])
+            profile.counts[binning.slice(bins.name)] = np.bincount(bins.place(values), minlength=bins.size)
+            if bins.is_numeric:
+                profile.faults[j, :2] = np.isposinf(values).sum(), np.isneginf(values).sum()
+                profile.moments[j] = _moments(values)
+            if isinstance(data, pd.DataFrame):
+                profile.faults[j, 2:] = _unparsed(data, bins, values), 0 if bins.name in data.columns else len(data)
+        return cls(binning, len(rows), profile.counts, profile.faults, profile.moments)
+
+    def __add__(self, other: Self) -> Self:
+        _same(self.binning, other.binning.binning_id)
+        a, b = self.moments, other.moments
+        moments = np.column_stack(
+            [a[:, :3] + b[:, :3], np.minimum(a[:, 3], b[:, 3])[:, None], np.maximum(a[:, 4], b[:, 4])[:, None]]
+        )
+        rows, counts, faults = self.rows + other.rows, self.counts + other.counts, self.faults + other.faults
+        return type(self)(self.binning, rows, counts, faults, moments)
+
+    def counts_of(self, name: str) -> IntArray:
+        return self.counts[self.binning.slice(name)]
+
+    def missing_share(self, name: str) -> float:
+        """Missing or unparseable rows over all rows; 0 for an empty profile."""
+        return float(self.counts_of(name)[-1]) / max(self.rows, 1)
+
+    def unseen_share(self, name: str) -> float:
+        """Rows with a value that the reference never had, over all rows."""
+        unseen = self.binning[name].unseen
+        return 0.0 if unseen is None else float(self.counts_of(name)[unseen]) / max(self.rows, 1)
+
+    def fault(self, name: str, fault: str) -> int:
+        """How many rows had one of `FAULTS`."""
+        return int(self.faults[self.binning.position[name], FAULTS.index(fault)])
+
+    def is_absent(self, name: str) -> bool:
+        """Whether no row came with this column."""
+        return self.rows > 0 and self.fault(name, "absent") == self.rows
+
+    def mean(self, name: str) -> float | None:
+        n, total = self.moments[self.binning.position[name], :2]
+        return float(total / n) if n else None
+
+    def std(self, name: str) -> float | None:
+        """The population standard deviation over finite values, in raw units."""
+        n, total, squares = self.moments[self.binning.position[name], :3]
+        return float(np.sqrt(max(squares / n - (total / n) ** 2, 0.0))) if n else None
+
+    def quantile(self, name: str, q: float) -> float | None:
+        """The q-quantile of a numeric feature, interpolated within its bin; None if categorical or without values."""
+        bins, j = self.binning[name], self.binning.position[name]
+        counts = self.counts_of(name)[: bins.value_bins].astype(np.float64)
+        if not bins.is_numeric or counts.sum() == 0 or not np.isfinite(self.moments[j, 3]):
+            return None
+        cumulative = np.cumsum(counts) / counts.sum()
+        b = min(int(np.searchsorted(cumulative, q, side="left")), bins.value_bins - 1)
+        if bins.kind is BinKind.VALUES:
+            return bins.edges[b]
+        low, high = float(self.moments[j, 3]), float(self.moments[j, 4])
+        left = max(bins.edges[b - 1], low) if b > 0 else low
+        right = min(bins.edges[b], high) if b < len(bins.edges) else high
+        share = counts[b] / counts.sum()
+        within = (q - (cumulative[b] - share)) / share if share > 0 else 1.0
+        return float(left + np.clip(within, 0.0, 1.0) * (max(right, left) - left))
+
+    def to_bytes(self) -> bytes:
+        """Compressed, the same bytes for the same counts."""
+        header = _HEADER.pack(_MAGIC, self.binning.binning_id.encode(), self.rows)
+        body = self.counts.astype("<i8").tobytes() + self.faults.astype("<i8").tobytes()
+        return header + zlib.compress(body + self.moments.astype("<f8").tobytes(), 6)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, binning: Binning) -> Self:
+        """The profile that `to_bytes` wrote.
+
+        Raises:
+            BadInput: the bytes are not a profile, or one of another binning.
+        """
+        if data[:4] != _MAGIC or len(data) < _HEADER.size:
+            raise BadInput("expected the bytes of a profile, got something else: profile the rows again")
+        _, made_with, rows = _HEADER.unpack_from(data)
+        _same(binning, made_with.decode())
+        body, features = zlib.decompress(data[_HEADER.size :]), len(binning.features)
+        counts = np.frombuffer(body, "<i8", binning.size).astype(np.int64)
+        faults = np.frombuffer(body, "<i8", features * len(FAULTS), binning.size * 8).astype(np.int64)
+        moments = np.frombuffer(body, "<f8", features * len(MOMENTS), (counts.size + faults.size) * 8).copy()
+        return cls(binning, rows, counts, faults.reshape(features, -1), moments.reshape(features, -1))
+
+
+def _same(binning: Binning, other_id: str) -> None:
+    if binning.binning_id != other_id:
+        raise BadInput(
+            f"expected a profile of binning {binning.binning_id}, got one of {other_id}: "
+            "profile both with the same reference"
+        )
+
+
+def _moments(values: FloatArray) -> tuple[float, float, float, float, float]:
+    finite = values[np.isfinite(values)]
+    if finite.size == 0:
+        return 0.0, 0.0, 0.0, np.inf, -np.inf
+    return float(finite.size), float(finite.sum()), float(finite @ finite), float(finite.min()), float(finite.max())
+
+
+def _unparsed(frame: pd.DataFrame, bins: FeatureBins, values: FloatArray) -> int:
+    if not bins.is_numeric or bins.name not in frame.columns or pd.api.types.is_numeric_dtype(frame[bins.name].dtype):
+        return 0
+    return int((np.isnan(values) & frame[bins.name].notna().to_numpy()).sum())

@@ -1,0 +1,197 @@
+"""What the detector says about a window: numbers, a verdict, and a sentence for each feature."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from monitor.drift import distances
+from monitor.drift.bins import BinKind, FeatureBins, FloatArray, IntArray
+from monitor.drift.directions import Movement
+from monitor.drift.profile import Profile
+from monitor.drift.reference import FeatureStatus
+from monitor.drift.scores import DEFAULT_THRESHOLDS, Score
+from monitor.windows import Window
+
+
+class Status(StrEnum):
+    """Whether a window could be judged."""
+
+    OK = "ok"
+    INSUFFICIENT = "insufficient"
+    NO_REFERENCE = "no_reference"
+    SKIPPED = "skipped"
+    ERROR = "error"
+
+
+class State(StrEnum):
+    """Where the model's incident stands after this window."""
+
+    QUIET = "quiet"
+    WATCH = "watch"
+    OPEN = "open"
+    RESOLVED = "resolved"
+
+
+class Lane(StrEnum):
+    """Which test spoke."""
+
+    WINDOW = "window"
+    SLOW = "slow"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureReport:
+    """One feature in one window.
+
+    Attributes:
+        status: whether it could be compared.
+        movement: the direction with most evidence, None if nothing is tested.
+        level: the level or bins it looks at, if it is an indicator.
+        effect: numeric: location in normal-score σ; categorical: the largest standardised level effect.
+        interval: its 95 % interval.
+        magnitude: √PSI, corrected for sampling: comparable across features; a pure shift of d σ gives about d.
+        p_value: of the direction with most evidence, corrected for the directions and scales looked at.
+        e_value: of the slow lane; None where it is not run.
+        threshold: the |effect| beyond which the effect's direction alone fires.
+        strength: evidence over what the budget asks for; 1 or more fires.
+        scale: over how many windows the evidence is summed.
+        lane: the test that fired, None if none did.
+        moved: beyond its threshold now, or part of the open incident.
+        sentence: the same in plain words.
+    """
+
+    name: str
+    status: FeatureStatus
+    movement: Movement | None = None
+    level: str | None = None
+    effect: float = 0.0
+    interval: tuple[float, float] = (0.0, 0.0)
+    magnitude: float = 0.0
+    p_value: float | None = None
+    e_value: float | None = None
+    threshold: float | None = None
+    strength: float = 0.0
+    scale: int = 1
+    lane: Lane | None = None
+    moved: bool = False
+    sentence: str = ""
+    missing_share: float = 0.0
+    unseen_share: float = 0.0
+    compared: tuple[Profile, Profile] | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def scores(self) -> dict[str, Score]:
+        """Conventional scores of this window by name, over counts: psi, js and ks, wasserstein (numeric) or chi2."""
+        if self.compared is None:
+            return {}
+        return conventional_scores(self.name, *self.compared)
+
+    def to_document(self) -> dict[str, Any]:
+        """As plain JSON values, NaN and infinities as None."""
+        plain = {
+            key: getattr(self, key)
+            for key in (
+                *("name", "status", "movement", "level", "effect", "interval", "magnitude", "p_value", "e_value"),
+                *("threshold", "strength", "scale", "lane", "moved", "sentence", "missing_share", "unseen_share"),
+            )
+        }
+        scores = {name: vars(score) | {"exceeds": score.exceeds} for name, score in self.scores.items()}
+        document: dict[str, Any] = _json({**plain, "scores": scores})
+        return document
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftReport:
+    """One window judged against the reference.
+
+    Attributes:
+        window: what was judged; wider than what came in if small windows were merged.
+        alarm: an incident opened with this window: notify once.
+        state: quiet, watch (shown only), open, or resolved (with this window).
+        culprits: the moved features, worst first.
+        new_culprits: those that the incident did not have before.
+        reopened: the incident came back within seven days and is the same one.
+    """
+
+    window: Window
+    status: Status
+    alarm: bool
+    state: State
+    rows: int
+    culprits: tuple[str, ...]
+    new_culprits: tuple[str, ...] = ()
+    reopened: bool = False
+    sentence: str = ""
+    features: Mapping[str, FeatureReport]
+
+    def to_document(self) -> dict[str, Any]:
+        """As plain JSON values, NaN and infinities as None."""
+        plain = {
+            "window": {"start": self.window.start.isoformat(), "end": self.window.end.isoformat()},
+            **{key: getattr(self, key) for key in ("status", "alarm", "state", "rows", "culprits", "new_culprits")},
+            "reopened": self.reopened,
+            "sentence": self.sentence,
+            "features": {name: feature.to_document() for name, feature in self.features.items()},
+        }
+        document: dict[str, Any] = _json(plain)
+        return document
+
+
+def conventional_scores(
+    name: str, reference: Profile, current: Profile, thresholds: Mapping[str, float] = DEFAULT_THRESHOLDS
+) -> dict[str, Score]:
+    """The customary scores of one feature over the counts of two profiles."""
+    bins = reference.binning[name]
+    a, b = reference.counts_of(name), current.counts_of(name)
+    scores = {method: distances.score(method, a, b, threshold=thresholds.get(method)) for method in ("psi", "js")}
+    if not bins.is_numeric:
+        return scores | {"chi2": distances.score("chi2", a, b, threshold=thresholds.get("chi2"))}
+    a, b = a[: bins.value_bins], b[: bins.value_bins]
+    return scores | {
+        "ks": distances.score("ks", a, b, threshold=thresholds.get("ks")),
+        "wasserstein": distances.wasserstein_score(
+            a, b, _positions(reference, bins), reference.std(name) or 0.0, threshold=thresholds.get("wasserstein")
+        ),
+    }
+
+
+def magnitude(reference: IntArray, current: IntArray) -> float:
+    """√(PSI − its sampling bias), 0 if that is negative: about d for a pure shift of d σ, whatever the kind.
+
+    >>> magnitude(np.array([500, 500]), np.array([500, 500]))
+    0.0
+    """
+    if min(reference.sum(), current.sum()) == 0:
+        return 0.0
+    filled = int(np.count_nonzero(reference + current))
+    expected = (filled - 1) * (1 / reference.sum() + 1 / current.sum())
+    return math.sqrt(max(distances.psi(reference, current) - expected, 0.0))
+
+
+def _positions(reference: Profile, bins: FeatureBins) -> FloatArray:
+    """A representative of each value bin, in raw units: its middle, or the value itself."""
+    if bins.kind is BinKind.VALUES:
+        return np.array(bins.edges)
+    low, high = reference.moments[reference.binning.position[bins.name], 3:5]
+    ends = np.array([low, *bins.edges, high])
+    if not np.isfinite(ends).all():
+        return np.arange(bins.value_bins, dtype=np.float64)
+    middles: FloatArray = (np.maximum.accumulate(ends)[:-1] + np.maximum.accumulate(ends)[1:]) / 2
+    return middles
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, StrEnum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {str(key): _json(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(entry) for entry in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

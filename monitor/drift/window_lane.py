@@ -1,0 +1,124 @@
+"""The window lane: sums of deviations over 1, 2, 4, 8, 16 windows against what the reference's own windows scatter.
+
+Approximate, and said to be so: t quantiles with moderated variances, small-sample tails for scales and shares. Its
+budget is a Bonferroni share for each feature, direction and scale: correlated features make it quieter, never louder.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from monitor.drift.bins import FloatArray
+from monitor.drift.reference import Normal
+from monitor.drift.tails import indicator_deviate
+
+SCALES = (1, 2, 4, 8, 16)
+LONGEST = SCALES[-1]
+_BUDGET_SHARE = 1.0  # the only lane that alarms has the whole budget
+_WATCH = 10.0  # the watch threshold is that of a tenth of the period
+_REFINED_FROM = {"share": 1.5, "scale": 2.5}  # |z| from which the small-sample tail is worth its time
+_SIGNIFICANT = 1.64
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evidence:
+    """What each direction says at each scale that the memory reaches, all of shape (S, D).
+
+    Attributes:
+        x: mean deviation over the last m windows.
+        variance: of x.
+        z: its deviate, to be compared with t_ν.
+        strength: |z| over the critical value; 1 or more is beyond.
+        fired: beyond, and larger than the tolerance by its own uncertainty.
+        watched: the same at a tenth of the period.
+        expected: the expected share of an indicator's bins over those windows.
+    """
+
+    x: FloatArray
+    variance: FloatArray
+    z: FloatArray
+    strength: FloatArray
+    fired: NDArray[np.bool_]
+    watched: NDArray[np.bool_]
+    expected: FloatArray
+
+
+class WindowLane:
+    """Critical values of a reference for c ticks between false alarms and tolerance δ."""
+
+    def __init__(self, normal: Normal, *, ticks: float, tolerance: float) -> None:
+        self.normal, self.tolerance = normal, tolerance
+        self.nu = normal.dispersion.nu
+        alpha = _BUDGET_SHARE * normal.budget_share / (len(SCALES) * ticks)
+        self.critical = _critical(self.nu, alpha)
+        self._watch_critical = _critical(self.nu, np.minimum(alpha * _WATCH, 0.5))
+        shares = np.concatenate([found.shares for found in normal.directions]) if normal.size else np.zeros(0)
+        self._indicators = np.flatnonzero(~np.isnan(shares))
+        self.sd = np.sqrt(shares * (1 - shares))
+        self._expected = shares + normal.mean * self.sd
+
+    def evidence(self, deviations: FloatArray, rows: FloatArray, offsets: FloatArray) -> Evidence:
+        """Judge the memory.
+
+        Args:
+            deviations: of the remembered windows, the newest last, shape (T, D), T ≤ 16.
+            rows: of those windows, shape (T,).
+            offsets: what their season expected, shape (T, D).
+        """
+        scales = [m for m in SCALES if m <= len(rows)]
+        x = np.array([deviations[-m:].mean(axis=0) for m in scales])
+        n = np.array([rows[-m:].sum() for m in scales])
+        dispersion = self.normal.dispersion
+        variance = np.array([dispersion.variance(m, float((1 / rows[-m:]).sum())) for m in scales])
+        expected = self._expected + np.array([offsets[-m:].mean(axis=0) for m in scales]) * self.sd
+        z = x / np.sqrt(variance)
+        self._refine_shares(z, x, variance, n, expected)
+        self._refine_scales(z, x, variance, n)
+        size = np.abs(z)
+        meaningful = np.abs(x) >= self.tolerance + _SIGNIFICANT * np.sqrt(variance)
+        return Evidence(
+            x=x,
+            variance=variance,
+            z=z,
+            strength=size / self.critical,
+            fired=meaningful & (size >= self.critical),
+            watched=meaningful & (size >= self._watch_critical),
+            expected=expected,
+        )
+
+    def p_values(self, evidence: Evidence, scales: NDArray[np.int64], chosen: NDArray[np.int64]) -> FloatArray:
+        """Two-sided p of the chosen (scale, direction) pairs, corrected for all pairs of the same feature."""
+        raw = 2 * special.stdtr(self.nu[chosen], -np.abs(evidence.z[scales, chosen]))
+        tested = max(sum(len(found.movements) > 0 for found in self.normal.directions), 1)
+        weights = np.maximum(self.normal.budget_share[chosen] * tested, 1e-12)
+        corrected: FloatArray = np.minimum(1.0, raw * len(SCALES) / weights)
+        return corrected
+
+    def threshold(self, variance: float, direction: int) -> float:
+        """The |effect| at which this direction fires, by its t approximation."""
+        sd = float(np.sqrt(variance))
+        return max(float(self.critical[direction]) * sd, self.tolerance + _SIGNIFICANT * sd)
+
+    def _refine_shares(
+        self, z: FloatArray, x: FloatArray, variance: FloatArray, n: FloatArray, expected: FloatArray
+    ) -> None:
+        s, at = np.nonzero(np.abs(z[:, self._indicators]) > _REFINED_FROM["share"])
+        if s.size:
+            k = self._indicators[at]
+            q = np.clip(expected[s, k], 1e-9, 1 - 1e-9)
+            z[s, k] = indicator_deviate(x[s, k], q, self.sd[k], variance[s, k], n[s])
+
+    def _refine_scales(self, z: FloatArray, x: FloatArray, variance: FloatArray, n: FloatArray) -> None:
+        for k, tail in self.normal.scale_tails.items():
+            for s in np.flatnonzero(np.abs(z[:, k]) > _REFINED_FROM["scale"]):
+                z[s, k] = tail.deviate(float(x[s, k]), float(variance[s, k]), float(n[s]))
+
+
+def _critical(nu: FloatArray, alpha: FloatArray) -> FloatArray:
+    """Two-sided t quantiles; infinite where no budget is spent."""
+    spent = alpha > 0
+    quantiles: FloatArray = np.full(nu.shape, np.inf)
+    quantiles[spent] = -special.stdtrit(nu[spent], alpha[spent] / 2)
+    return quantiles
