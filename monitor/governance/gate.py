@@ -12,7 +12,7 @@ class CandidateFigures:
 
     `clean` is the watched metric. `robust_auc`, `worst_recall` are at attack level S2; `corrupted_auc` is the mean over
     noise families. `ece`, `positive_rate`, `precision_at_champion_recall` and `mcc` are of the clean rows (None where
-    the task has no such figure). `audit_flags` are sentences of the attack audit: a gradient that was masked, for example.
+    the task has no such figure). `audit_flags` are sentences of the attack audit, such as a masked gradient.
     """
 
     clean: Measured
