@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Index, Update, exists, func, literal, or_, select, text, update
+from sqlalchemy import ColumnElement, Index, Update, exists, func, literal, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -79,13 +79,10 @@ def enqueue(
 def claim(session: Session, *, worker: str, lease: timedelta, kinds: Iterable[str] | None = None) -> Claimed | None:
     """Take the job that has been due longest, passing over those that another session is taking.
 
-    A running job whose lease lapsed is due as well. The claim holds once the caller's transaction commits.
+    Lapsed leases come back through `reap`. The claim holds once the caller's transaction commits.
     """
-    due = or_(
-        (Job.state == "queued") & (Job.run_at <= _NOW),
-        (Job.state == "running") & (Job.lease_until < _NOW) & (Job.attempts < MOST_ATTEMPTS),
-    )
-    wanted = select(Job.id).where(due).order_by(Job.run_at, Job.id).limit(1).with_for_update(skip_locked=True)
+    due = select(Job.id).where(Job.state == "queued", Job.run_at <= _NOW).order_by(Job.run_at, Job.id).limit(1)
+    wanted = due.with_for_update(skip_locked=True)
     if kinds is not None:
         wanted = wanted.where(Job.kind.in_(list(kinds)))
     job_id = session.scalar(wanted)
@@ -135,7 +132,7 @@ def fail(session: Session, claimed: Claimed, error: str) -> str:
 
 def backoff(attempts: int, share: float) -> timedelta:
     """How long to wait after so many attempts: a `share` in [0, 1) of 2, 4, 8, … seconds (full jitter)."""
-    return share * min(_FIRST_BACKOFF * 2 ** (attempts - 1), _LONGEST_BACKOFF)
+    return share * min(_FIRST_BACKOFF * (1 << (attempts - 1)), _LONGEST_BACKOFF)
 
 
 def reap(session: Session) -> int:
