@@ -11,6 +11,9 @@ HoldfastError
 ├── IllegalTransition     the state machine has no such step from here
 ├── NotAllowed            this person may not do this; someone else can
 ├── LeaseLost             another worker owns the job now: roll back and claim again
+├── JobFailed             a piece of work crashed or outgrew its limits; it is tried again
+├── JobCancelled          a person asked to stop it: not a failure
+├── JobReleased           its worker is shutting down: another one takes it from the start
 ├── Unavailable           the database or a port cannot be reached; try again or mend it
 └── SchemaVersionMismatch the database was migrated by a newer Holdfast, or not yet by this one
 """
@@ -61,6 +64,18 @@ class NotAllowed(HoldfastError):
 
 class LeaseLost(HoldfastError):
     """The job was taken over by another worker."""
+
+
+class JobFailed(HoldfastError):
+    """A piece of work crashed, ran too long or took too much memory."""
+
+
+class JobCancelled(HoldfastError):
+    """A person asked to stop this piece of work."""
+
+
+class JobReleased(HoldfastError):
+    """The worker is shutting down and gives the job back."""
 
 
 class Unavailable(HoldfastError):

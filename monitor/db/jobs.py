@@ -172,6 +172,12 @@ def end_cancelled(session: Session, claimed: Claimed) -> None:
     _guarded(session, claimed, _held(claimed).values(state="cancelled", finished_at=_NOW, lease_until=None))
 
 
+def release(session: Session, claimed: Claimed) -> None:
+    """Give a job back unharmed, to be claimed at once by another worker."""
+    back = {"state": "queued", "token": None, "lease_until": None, "attempts": Job.attempts - 1, "run_at": _NOW}
+    _guarded(session, claimed, _held(claimed).values(**back))
+
+
 def has_live(session: Session) -> bool:
     """Whether any job is queued or running, due or not."""
     return bool(session.scalar(select(exists(select(literal(1)).where(Job.state.in_(LIVE))))))
