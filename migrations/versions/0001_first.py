@@ -134,6 +134,19 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", name=op.f("uq_routes_name")),
     )
     op.create_table(
+        "silences",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("model_id", sa.BigInteger(), nullable=True),
+        sa.Column("cause", sa.String(), nullable=True),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("author", sa.String(), nullable=False),
+        sa.Column("until", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.ForeignKeyConstraint(["model_id"], ["models.id"], name=op.f("fk_silences_model_id_models")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_silences")),
+    )
+    op.create_index("ix_silences_until", "silences", ["until"], unique=False)
+    op.create_table(
         "schemas",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("model_id", sa.BigInteger(), nullable=False),
@@ -192,12 +205,14 @@ def upgrade() -> None:
         sa.Column("baseline", postgresql.JSONB(), nullable=False),
         sa.Column("promoted_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("confirmed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("replaced_id", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint(
             "state IN ('registered', 'candidate', 'champion', 'retired')",
             name=op.f("ck_versions_state_known"),
         ),
         sa.ForeignKeyConstraint(["model_id"], ["models.id"], name=op.f("fk_versions_model_id_models")),
+        sa.ForeignKeyConstraint(["replaced_id"], ["versions.id"], name=op.f("fk_versions_replaced_id_versions")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_versions")),
         sa.UniqueConstraint("model_id", "number", name=op.f("uq_versions_model_id_number")),
     )
@@ -505,6 +520,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.String(), nullable=False),
         sa.Column("evidence_sha256", sa.String(), nullable=False),
         sa.Column("self_approved", sa.Boolean(), nullable=False),
+        sa.Column("as_validator", sa.Boolean(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint("decision IN ('approve', 'reject')", name=op.f("ck_votes_decision_known")),
         sa.CheckConstraint("stage IN ('training', 'promotion')", name=op.f("ck_votes_stage_known")),
@@ -553,6 +569,8 @@ def downgrade() -> None:
     op.drop_table("sign_ins")
     op.drop_table("sign_in_links")
     op.drop_table("schemas")
+    op.drop_index("ix_silences_until", table_name="silences")
+    op.drop_table("silences")
     op.drop_table("routes")
     op.drop_index("ix_quarantine_model", table_name="quarantine")
     op.drop_table("quarantine")

@@ -2,8 +2,9 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, UniqueConstraint, text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, func, or_, select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from monitor.db.base import Base, CreatedAt, Id, Json, only
 
@@ -62,6 +63,21 @@ class Route(Base):
     created_at: Mapped[CreatedAt]
 
 
+class Silence(Base):
+    """Messages about a model and cause are withheld until `until`; without them, about all models or causes."""
+
+    __tablename__ = "silences"
+    __table_args__ = (Index("ix_silences_until", "until"),)
+
+    id: Mapped[Id]
+    model_id: Mapped[int | None] = mapped_column(ForeignKey("models.id"))
+    cause: Mapped[str | None]
+    reason: Mapped[str]
+    author: Mapped[str]
+    until: Mapped[datetime]
+    created_at: Mapped[CreatedAt]
+
+
 class Outbox(Base):
     """A message that is owed, written in the transaction that changed the state. `key` makes a repeat harmless."""
 
@@ -87,3 +103,46 @@ class Outbox(Base):
     sent_at: Mapped[datetime | None]
     last_error: Mapped[str | None]
     created_at: Mapped[CreatedAt]
+
+
+def queue_messages(
+    session: Session, *, event: str, message: Json, severity: str, model_id: int | None, alert_id: int | None = None,
+    key: str, only_route: int | None = None,
+) -> int:  # fmt: skip
+    """Owe a message to every enabled route that wants this severity of this model; how many are new.
+
+    A second call with the same `key` owes nothing more. A silence withholds messages about an alert of its cause, and
+    messages about no alert when it names no cause. `only_route` sends to that route alone, silenced or not.
+    """
+    if only_route is None and _silenced(session, model_id, alert_id):
+        return 0
+    wanted = select(Route.id).where(
+        Route.enabled,
+        or_(Route.model_id.is_(None), Route.model_id == model_id),
+        Route.least_severity.in_(SEVERITIES[SEVERITIES.index(severity) :]),
+    )
+    if only_route is not None:
+        wanted = select(Route.id).where(Route.id == only_route)
+    owed = [
+        {
+            "key": f"{key}:{route_id}",
+            "alert_id": alert_id,
+            "model_id": model_id,
+            "route_id": route_id,
+            "event": event,
+            "message": message,
+        }
+        for route_id in session.scalars(wanted.order_by(Route.id))
+    ]
+    if not owed:
+        return 0
+    added = insert(Outbox).values(owed).on_conflict_do_nothing(index_elements=["key"]).returning(Outbox.id)
+    return len(session.scalars(added).all())
+
+
+def _silenced(session: Session, model_id: int | None, alert_id: int | None) -> bool:
+    cause = session.scalar(select(Alert.cause).where(Alert.id == alert_id)) if alert_id is not None else None
+    about = or_(Silence.model_id.is_(None), Silence.model_id == model_id)
+    applies = or_(Silence.cause.is_(None), Silence.cause == cause)
+    standing = select(Silence.id).where(Silence.until > func.now(), about, applies)
+    return session.scalar(standing.limit(1)) is not None

@@ -111,6 +111,9 @@ class Version(Base):
     )  # reference performance, operating threshold, stress at registration
     promoted_at: Mapped[datetime | None]
     confirmed_at: Mapped[datetime | None]  # when traces first reported this version after its promotion
+    replaced_id: Mapped[int | None] = mapped_column(
+        ForeignKey("versions.id")
+    )  # the champion it took over from: where a rollback leads
     created_at: Mapped[CreatedAt]
 
 
