@@ -5,15 +5,18 @@
 
 from monitor.drift.bins import Binning
 from monitor.drift.budget import FalseAlarmBudget
+from monitor.drift.clock import likely_leaks, time_proxies, unique_columns
+from monitor.drift.compare import ComparisonReport, compare
 from monitor.drift.detector import Detector, Sensitivity
 from monitor.drift.profile import Profile
-from monitor.drift.reference import FeatureStatus, Reference
-from monitor.drift.report import DriftReport, FeatureReport, Lane, State, Status
+from monitor.drift.reference import Reference
+from monitor.drift.report import DriftReport, FeatureReport, FeatureStatus, Lane, State, Status
 from monitor.drift.scores import THRESHOLDS, Score
 
 __all__ = [
     "THRESHOLDS",
     "Binning",
+    "ComparisonReport",
     "Detector",
     "DriftReport",
     "FalseAlarmBudget",
@@ -26,4 +29,8 @@ __all__ = [
     "Sensitivity",
     "State",
     "Status",
+    "compare",
+    "likely_leaks",
+    "time_proxies",
+    "unique_columns",
 ]

@@ -15,8 +15,17 @@ from monitor.drift.budget import FalseAlarmBudget
 from monitor.drift.directions import Movement
 from monitor.drift.memory import Memory
 from monitor.drift.profile import Profile
-from monitor.drift.reference import MIN_WINDOW_ROWS, FeatureStatus, Reference
-from monitor.drift.report import DriftReport, FeatureReport, Lane, State, Status, magnitude
+from monitor.drift.reference import MIN_WINDOW_ROWS, Reference
+from monitor.drift.report import (
+    DriftReport,
+    FeatureReport,
+    FeatureStatus,
+    Lane,
+    State,
+    Status,
+    column_status,
+    magnitude,
+)
 from monitor.drift.sentences import STATUS_SENTENCES, level_name, movement_sentence
 from monitor.drift.window_lane import SCALES, Evidence, WindowLane
 from monitor.errors import BadInput
@@ -24,6 +33,9 @@ from monitor.windows import Window
 
 _CALM_WINDOWS = 3
 _SAME_INCIDENT = timedelta(days=7)
+
+
+_MOVE_WITH = (FeatureStatus.CONSTANT, FeatureStatus.ALL_NULL, FeatureStatus.HIGH_CARDINALITY)
 
 
 class Sensitivity(StrEnum):
@@ -78,7 +90,6 @@ class Detector:
         )
         self._half_width = -special.stdtrit(self._lane.nu, 0.025)
         self._memory = Memory.fresh(self._normal.size)
-        self._statuses = {name: reference.status_of(name) for name in reference.schema.names}
 
     def state(self) -> bytes:
         """Everything that the next window depends on, exact."""
@@ -267,14 +278,8 @@ class Detector:
         )
 
     def _status(self, name: str, profile: Profile, off_season: bool) -> FeatureStatus:
-        if profile.is_absent(name):
-            return FeatureStatus.MISSING_COLUMN
-        status = self._statuses[name]
-        if status is not FeatureStatus.OK:
-            return status
-        if profile.missing_share(name) == 1.0:
-            return FeatureStatus.ALL_NULL
-        return FeatureStatus.OUT_OF_SEASON if off_season else FeatureStatus.OK
+        status = column_status(name, self.reference.total, profile)
+        return FeatureStatus.OUT_OF_SEASON if off_season and status is FeatureStatus.OK else status
 
     def _unjudged(
         self, window: Window, profile: Profile, strangers: dict[str, FeatureReport], sentence: str
@@ -310,7 +315,7 @@ def _shares(evidence: Evidence, sd: FloatArray, s: int, k: int) -> tuple[float, 
 
 
 def _sentence(name: str, status: FeatureStatus, words: str, moved: bool) -> str:
-    if status in STATUS_SENTENCES and not (moved and status is FeatureStatus.CONSTANT):
+    if status in STATUS_SENTENCES and not (moved and status in _MOVE_WITH):
         return STATUS_SENTENCES[status].format(name=name)
     return words if moved else f"{name} is within what the reference shows"
 

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from functools import cached_property
 from typing import Any, Self
 
@@ -14,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from monitor.drift.bins import BinKind, Binning, FloatArray
+from monitor.drift.bins import Binning, FloatArray
 from monitor.drift.directions import Directions, Movement, directions
 from monitor.drift.dispersion import Dispersion, fit_dispersion
 from monitor.drift.profile import Profile
@@ -28,18 +27,6 @@ MIN_WINDOW_ROWS = 50
 MIN_WINDOWS = 14
 MIN_ROWS = 1_000
 _ENOUGH_HITS = 5.0  # expected hits a window below which an indicator's variance says nothing about others
-
-
-class FeatureStatus(StrEnum):
-    """What can be said about a feature."""
-
-    OK = "ok"
-    CONSTANT = "constant"
-    ALL_NULL = "all_null"
-    HIGH_CARDINALITY = "high_cardinality"
-    UNSEEN_COLUMN = "unseen_column"
-    MISSING_COLUMN = "missing_column"
-    OUT_OF_SEASON = "out_of_season"
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,15 +132,6 @@ class Reference:
         """Directions, season and dispersion, fitted once."""
         return fit_normal(self)
 
-    def status_of(self, name: str) -> FeatureStatus:
-        """What the reference lets us say about a feature."""
-        bins, counts = self.binning[name], self.total.counts_of(name)
-        if counts[:-1].sum() == 0:
-            return FeatureStatus.ALL_NULL
-        if bins.kind is BinKind.TEXT:
-            return FeatureStatus.HIGH_CARDINALITY
-        return FeatureStatus.CONSTANT if np.count_nonzero(counts[:-1]) == 1 else FeatureStatus.OK
-
     def to_document(self) -> dict[str, Any]:
         """As plain JSON values; profiles are base64 of `Profile.to_bytes`."""
         return {
@@ -241,7 +219,7 @@ def fit_normal(reference: Reference) -> Normal:
     binning, total = reference.binning, reference.total
     found = tuple(directions(bins, total.counts_of(bins.name)) for bins in binning.features)
     found = tuple(
-        _none(d) if reference.status_of(bins.name) is FeatureStatus.ALL_NULL else d
+        d if total.counts_of(bins.name)[:-1].any() else _none(d)
         for d, bins in zip(found, binning.features, strict=True)
     )
     spans = np.concatenate([[0], np.cumsum([len(d.movements) for d in found])]).astype(np.int64)

@@ -13,7 +13,6 @@ from monitor.drift import distances
 from monitor.drift.bins import BinKind, FeatureBins, FloatArray, IntArray
 from monitor.drift.directions import Movement
 from monitor.drift.profile import Profile
-from monitor.drift.reference import FeatureStatus
 from monitor.drift.scores import DEFAULT_THRESHOLDS, Score
 from monitor.windows import Window
 
@@ -35,6 +34,18 @@ class State(StrEnum):
     WATCH = "watch"
     OPEN = "open"
     RESOLVED = "resolved"
+
+
+class FeatureStatus(StrEnum):
+    """What can be said about a feature."""
+
+    OK = "ok"
+    CONSTANT = "constant"
+    ALL_NULL = "all_null"
+    HIGH_CARDINALITY = "high_cardinality"
+    UNSEEN_COLUMN = "unseen_column"
+    MISSING_COLUMN = "missing_column"
+    OUT_OF_SEASON = "out_of_season"
 
 
 class Lane(StrEnum):
@@ -101,7 +112,7 @@ class FeatureReport:
             )
         }
         scores = {name: vars(score) | {"exceeds": score.exceeds} for name, score in self.scores.items()}
-        document: dict[str, Any] = _json({**plain, "scores": scores})
+        document: dict[str, Any] = plain_json({**plain, "scores": scores})
         return document
 
 
@@ -138,7 +149,7 @@ class DriftReport:
             "sentence": self.sentence,
             "features": {name: feature.to_document() for name, feature in self.features.items()},
         }
-        document: dict[str, Any] = _json(plain)
+        document: dict[str, Any] = plain_json(plain)
         return document
 
 
@@ -158,6 +169,18 @@ def conventional_scores(
             a, b, _positions(reference, bins), reference.std(name) or 0.0, threshold=thresholds.get("wasserstein")
         ),
     }
+
+
+def column_status(name: str, reference: Profile, current: Profile) -> FeatureStatus:
+    """What can be said about a column of two profiles."""
+    if current.is_absent(name):
+        return FeatureStatus.MISSING_COLUMN
+    values = reference.counts_of(name)[:-1]
+    if values.sum() == 0 or current.missing_share(name) == 1.0:
+        return FeatureStatus.ALL_NULL
+    if reference.binning[name].kind is BinKind.TEXT:
+        return FeatureStatus.HIGH_CARDINALITY
+    return FeatureStatus.CONSTANT if np.count_nonzero(values) == 1 else FeatureStatus.OK
 
 
 def magnitude(reference: IntArray, current: IntArray) -> float:
@@ -185,13 +208,14 @@ def _positions(reference: Profile, bins: FeatureBins) -> FloatArray:
     return middles
 
 
-def _json(value: Any) -> Any:
+def plain_json(value: Any) -> Any:
+    """Plain JSON values; NaN and infinities become None."""
     if isinstance(value, StrEnum):
         return value.value
     if isinstance(value, Mapping):
-        return {str(key): _json(entry) for key, entry in value.items()}
+        return {str(key): plain_json(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_json(entry) for entry in value]
+        return [plain_json(entry) for entry in value]
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -3,10 +3,10 @@
 from monitor.drift.bins import BinKind, FeatureBins
 from monitor.drift.directions import Movement
 from monitor.drift.profile import Profile
-from monitor.drift.reference import FeatureStatus
+from monitor.drift.report import FeatureStatus
 
 STATUS_SENTENCES = {
-    FeatureStatus.ALL_NULL: "{name} had no value in the reference: it cannot be compared",
+    FeatureStatus.ALL_NULL: "{name} has no values to compare",
     FeatureStatus.CONSTANT: "{name} was constant in the reference: only new or missing values are looked for",
     FeatureStatus.HIGH_CARDINALITY: "{name} has too many levels for a category: only its missing values are looked for",
     FeatureStatus.UNSEEN_COLUMN: "{name} is a column that the schema does not have: it is not looked at",

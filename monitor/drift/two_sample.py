@@ -49,8 +49,10 @@ def cramer_von_mises(reference: ArrayLike, current: ArrayLike, *, threshold: flo
     return _score("cramer_von_mises", float(result.statistic), float(result.pvalue), result.statistic, threshold, a, b)
 
 
-def wasserstein(reference: ArrayLike, current: ArrayLike, *, threshold: float | None = None) -> Score:
-    """Wasserstein-1 in raw units; its effect is the same in reference standard deviations.
+def wasserstein(
+    reference: ArrayLike, current: ArrayLike, *, standardise: bool = False, threshold: float | None = None
+) -> Score:
+    """Wasserstein-1 in raw units; its effect, and with `standardise` its statistic, in reference standard deviations.
 
     >>> wasserstein([0.0, 1.0], [5.0, 6.0]).statistic
     5.0
@@ -59,7 +61,10 @@ def wasserstein(reference: ArrayLike, current: ArrayLike, *, threshold: float | 
     if _too_few(a, b):
         return _insufficient("wasserstein", a, b, threshold)
     distance, spread = float(stats.wasserstein_distance(a, b)), float(a.std())
-    return _score("wasserstein", distance, None, distance / spread if spread > 0 else 0.0, threshold, a, b)
+    if spread == 0 and standardise:
+        return _insufficient("wasserstein", a, b, threshold)
+    effect = distance / spread if spread > 0 else 0.0
+    return _score("wasserstein", effect if standardise else distance, None, effect, threshold, a, b)
 
 
 def energy(reference: ArrayLike, current: ArrayLike, *, threshold: float | None = None) -> Score:
