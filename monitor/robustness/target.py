@@ -16,11 +16,15 @@ from monitor.schema import FloatArray
 
 
 class Task(StrEnum):
-    """What the model predicts."""
+    """What the model predicts. `Task("classification")`, the registry's word, is binary."""
 
     BINARY = "binary"
     MULTICLASS = "multiclass"
     REGRESSION = "regression"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Task | None":
+        return cls.BINARY if value == "classification" else None
 
 
 @runtime_checkable

@@ -1,0 +1,139 @@
+"""Black boxes: scikit-learn by skops, ONNX by onnxruntime, XGBoost by its own format. Each becomes rows → scores."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from monitor.errors import BadInput, SchemaMismatch, UnsafeArtefact
+from monitor.robustness.target import Task
+from monitor.schema import FloatArray, Schema
+
+Score = Callable[[FloatArray], FloatArray]
+
+# Compiled types of scikit-learn that skops leaves to the caller's judgement.
+TRUSTED = frozenset(
+    {
+        "sklearn.tree._tree.Tree",
+        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "sklearn.neighbors._kd_tree.KDTree",
+        "sklearn.neighbors._ball_tree.BallTree",
+    }
+)
+
+
+def sklearn_score(data: bytes, schema: Schema, task: Task, trusted: Iterable[str] = TRUSTED) -> Score:
+    """Scores of the estimator in a skops file. It is handed a frame with the schema's real names and levels."""
+    fitted = sklearn_estimator(data, trusted)
+
+    def score(rows: FloatArray) -> FloatArray:
+        return estimator_scores(fitted, schema.decode(rows), task)
+
+    return score
+
+
+def sklearn_estimator(data: bytes, trusted: Iterable[str] = TRUSTED) -> Any:
+    """The estimator in a skops file, which may hold skops' own types and the trusted ones only."""
+    import skops.io
+
+    unknown = sorted(set(skops.io.get_untrusted_types(data=data)) - set(trusted))
+    if unknown:
+        raise UnsafeArtefact(
+            f"the skops file holds types that are not trusted: {', '.join(unknown)}. Build the model of scikit-learn's "
+            "own parts, or export it to ONNX"
+        )
+    return skops.io.loads(data, trusted=list(trusted))
+
+
+def estimator_scores(fitted: Any, frame: pd.DataFrame, task: Task) -> FloatArray:
+    """`predict_proba`, or `predict` for regression, on the columns that the estimator was fitted with."""
+    if task is not Task.REGRESSION and not hasattr(fitted, "predict_proba"):
+        raise BadInput(
+            f"expected a classifier with predict_proba, got {type(fitted).__name__}: wrap it in a calibrator"
+        )
+    predict = fitted.predict if task is Task.REGRESSION else fitted.predict_proba
+    names = getattr(fitted, "feature_names_in_", None)
+    if names is None:
+        return np.asarray(predict(frame.to_numpy()), dtype=np.float64)
+    lacking = [str(name) for name in names if name not in frame.columns]
+    if lacking:
+        raise SchemaMismatch(f"the model was fitted with columns that the schema lacks: {', '.join(lacking)}")
+    return np.asarray(predict(frame[list(names)]), dtype=np.float64)
+
+
+def onnx_score(data: bytes, schema: Schema) -> Score:
+    """Scores of an ONNX model: one input of encoded rows (n, d), or one input (n, 1) a feature with its name."""
+    import onnxruntime
+
+    try:
+        session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has no public base class for its errors
+        raise BadInput(f"expected an ONNX model, got a file that onnxruntime refuses: {error}") from None
+    inputs, last = session.get_inputs(), session.get_outputs()[-1].name
+    lacking = [one.name for one in inputs if one.name not in schema.names]
+    if len(inputs) > 1 and lacking:
+        raise SchemaMismatch(f"the ONNX model has inputs that the schema lacks: {', '.join(lacking)}")
+
+    def score(rows: FloatArray) -> FloatArray:
+        feed = _matrix(inputs[0], rows) if len(inputs) == 1 and lacking else _columns(inputs, schema.decode(rows))
+        return _plain_scores(session.run([last], feed)[0])
+
+    return score
+
+
+def xgboost_score(data: bytes, schema: Schema) -> Score:
+    """Scores of an XGBoost model on encoded rows (missing as NaN, categories as level codes)."""
+    import xgboost
+
+    booster = xgboost.Booster()
+    try:
+        booster.load_model(bytearray(data))
+    except xgboost.core.XGBoostError as error:
+        raise BadInput(f"expected XGBoost's own JSON or UBJ, got a file that it refuses: {error}") from None
+    names = booster.feature_names or list(schema.names)
+    lacking = [name for name in names if name not in schema.names]
+    if lacking or booster.num_features() != len(names):
+        raise SchemaMismatch(f"the XGBoost model has {booster.num_features()} features, the schema lacks: {lacking}")
+    order = [schema.names.index(name) for name in names]
+
+    def score(rows: FloatArray) -> FloatArray:
+        matrix = xgboost.DMatrix(
+            rows[:, order], feature_names=booster.feature_names, feature_types=booster.feature_types
+        )
+        return np.asarray(booster.predict(matrix), dtype=np.float64)
+
+    return score
+
+
+_ONNX_TYPES: dict[str, Any] = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(int64)": np.int64,
+    "tensor(bool)": np.bool_,
+}
+
+
+def _matrix(only: Any, rows: FloatArray) -> dict[str, Any]:
+    if only.type not in _ONNX_TYPES:
+        raise BadInput(f"expected an ONNX input of numbers, got {only.type}: use one input a feature")
+    return {only.name: rows.astype(_ONNX_TYPES[only.type])}
+
+
+def _columns(inputs: Any, frame: pd.DataFrame) -> dict[str, Any]:
+    feed = {}
+    for one in inputs:
+        column = frame[one.name]
+        if one.type == "tensor(string)":
+            values = column.fillna("").astype(str).to_numpy(object)
+        else:
+            values = column.to_numpy(np.float64).astype(_ONNX_TYPES.get(one.type, np.float32))
+        feed[one.name] = values.reshape(-1, 1)
+    return feed
+
+
+def _plain_scores(output: Any) -> FloatArray:
+    """Tensors as they are; a list of {class: probability} with the classes in order."""
+    if isinstance(output, list):
+        return np.array([[row[key] for key in sorted(row)] for row in output], dtype=np.float64)
+    return np.asarray(output, dtype=np.float64)
