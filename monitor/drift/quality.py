@@ -22,9 +22,10 @@ FloatArray = NDArray[np.float64]
 ALPHA = 1e-6
 MIN_ROWS = 50  # of a window; below it nothing is judged
 MIN_REFERENCE_ROWS = 200
-# Least rise of the share that counts; of missing values also the least ratio of odds.
+# Least rise of the share that counts.
 FLOOR = {"missing": 0.05, "unseen": 0.05, "range": 0.02, "type": 0.01}
-MISSING_ODDS = 3.0
+MISSING_RATIO = 3.0  # missing values are part of life: their share must triple too, or the column vanish
+MOSTLY_MISSING = 0.9  # such a column says nothing when its last values go
 STALE_SHARE = 0.1  # of the usual rows
 
 
@@ -139,9 +140,10 @@ def _fit_feature(column: "pd.Series[Any]", feature: Feature) -> _Normal:
         return _Normal(missing=missing, lowest=-np.inf, highest=np.inf)
     values = column.dropna().to_numpy(np.float64)
     low, high = float(values.min()), float(values.max())
-    # Half the span beyond what was ever seen is still ordinary; a declared bound is not.
-    lowest = low - (high - low) / 2 if feature.lower is None else feature.lower
-    highest = high + (high - low) / 2 if feature.upper is None else feature.upper
+    # A whole span beyond what was ever seen is still ordinary, and a constant says nothing; a declared bound does.
+    span = high - low if high > low else np.inf
+    lowest = low - span if feature.lower is None else feature.lower
+    highest = high + span if feature.upper is None else feature.upper
     return _Normal(missing=missing, lowest=min(lowest, low), highest=max(highest, high))
 
 
@@ -157,9 +159,8 @@ def _missing_finding(
     count, n, known = int(column.isna().sum()) - unparsed, len(column), reference.normal[name].missing
     share, before = count / n, known / reference.rows
     p_value, upper = _rise(count, n, known, reference.rows)
-    odds = share / max(1 - share, 1 / n) / (upper / (1 - upper)) if upper < 1 else 0.0
-    threshold = before + FLOOR["missing"]
-    if p_value >= ALPHA or share < threshold or odds < MISSING_ODDS:
+    threshold = min(max(before + FLOOR["missing"], MISSING_RATIO * upper), 1.0)
+    if p_value >= ALPHA or share < threshold or before > MOSTLY_MISSING:
         return []
     sentence = f"{name} is missing in {share:.1%} of rows (usually {before:.1%})"
     return [_finding(QualityKind.MISSING, name, share, before, threshold, p_value, sentence)]

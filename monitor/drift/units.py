@@ -1,7 +1,7 @@
 """Known unit errors: values multiplied by a factor that people confuse, on all rows or on one part of them.
 
 A part is one or more levels of a low-cardinality categorical. Logarithms of the values turn a factor into a shift, so a
-unit error is a shift of every quartile by the logarithm of a known factor, with the spread unchanged.
+unit error is a shift of the whole distribution by the logarithm of a known factor.
 """
 
 from collections.abc import Iterable
@@ -18,17 +18,20 @@ from monitor.schema import Schema
 
 FloatArray = NDArray[np.float64]
 
-# Powers of ten (cents, kilo, mega), and inches, miles, pounds.
-FACTORS = (10.0, 100.0, 1_000.0, 1_000_000.0, 2.54, 1.609344, 0.45359237)
-QUARTILES = (0.25, 0.5, 0.75)
+TENS = {"10": 10.0, "100": 100.0, "1,000": 1_000.0, "1,000,000": 1_000_000.0}  # cents, kilo, mega
+PHYSICAL = {"2.54": 2.54, "1.609": 1.609344, "0.4536": 0.45359237}  # inches, miles, pounds
+GRID = np.arange(1, 20) / 20  # of quantiles; the median is in the middle
+MEDIAN, LOWER, UPPER = 9, 4, 14
 IQR_OF_NORMAL = 1.349
-MIN_ROWS = 30  # of a part in either sample
-MIN_DISTINCT = 10  # counts and codes have no unit
+MIN_ROWS = 50  # of a part in either sample
+MIN_DISTINCT = 10  # values in either sample: counts and codes have no unit
 MAX_LEVELS = 12  # of a categorical that is tried as the boundary of a part
-LEAST_SHIFT = 1.5  # robust σ of log values: a factor within the ordinary spread cannot be told from drift
-TOLERANCE = 0.15  # of the shift, in log units, besides sampling error
+LEAST_SHIFT = 2.0  # robust σ of log values: a factor within the ordinary spread cannot be told from drift
+LEAST_PHYSICAL_SHIFT = 4.0  # small factors look like real change: only where values hardly vary, and on all rows
+TOLERANCE = 0.15  # of the median, in log units, and of the distribution function, besides sampling error
 ALPHA = 1e-6
 _ALL = ("", "")
+_DIRECTIONS = (("×", 1), ("÷", -1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,16 +49,16 @@ class UnitChange:
 
 @dataclass(frozen=True, kw_only=True)
 class _Part:
-    """Quartiles of a feature's reference values in a part; of their logarithms where all are positive, else None."""
+    """Quantiles of a feature's reference values in a part; of their logarithms where nearly all are positive."""
 
     n: int
-    quartiles: FloatArray
-    log_quartiles: FloatArray | None
+    values: FloatArray
+    logs: FloatArray | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class UnitReference:
-    """Quartiles of each numeric feature, on all reference rows and on each level of each small categorical."""
+    """Quantiles of each numeric feature, on all reference rows and on each level of each small categorical."""
 
     numeric: tuple[str, ...]
     small: tuple[str, ...]
@@ -74,7 +77,7 @@ class _Match:
 
 
 def fit_units(reference: pd.DataFrame, schema: Schema) -> UnitReference:
-    """Quartiles of conformed reference rows, a part at a time."""
+    """Quantiles of conformed reference rows, a part at a time."""
     numeric = tuple(
         feature.name
         for feature in schema.features
@@ -95,8 +98,9 @@ def fit_units(reference: pd.DataFrame, schema: Schema) -> UnitReference:
 def unit_changes(reference: UnitReference, current: pd.DataFrame) -> tuple[UnitChange, ...]:
     """The unit errors of conformed rows: for each feature the one that explains most rows.
 
-    False alarms: the median must have moved by 1.5 robust σ to within .15 (and sampling error) of a known factor,
-    the spread must be the same, and a sign test must give p < 1e-6; on stationary rows this does not happen.
+    False alarms: the median must have moved by 2 robust σ (4 for inches, miles, pounds and degrees) to within .15 (and
+    sampling error) of a known factor, the distribution after undoing it must be the reference's to within .15 (and
+    sampling error), and a sign test must give p < 1e-6; on stationary rows this does not happen.
     """
     matches = [
         match
@@ -121,61 +125,69 @@ def _fit_part(column: "pd.Series[float]") -> _Part | None:
     values = column.dropna().to_numpy(np.float64)
     if values.size < MIN_ROWS or np.unique(values).size < MIN_DISTINCT:
         return None
-    quartiles: FloatArray = np.quantile(values, QUARTILES)
+    quantiles: FloatArray = np.quantile(values, GRID)
     positive = values[values > 0]
     mostly = positive.size >= 0.9 * values.size and np.unique(positive).size >= MIN_DISTINCT
-    logs = np.quantile(np.log(positive), QUARTILES) if mostly else None
-    return _Part(n=values.size, quartiles=quartiles, log_quartiles=logs)
+    logs = np.quantile(np.log(positive), GRID) if mostly else None
+    return _Part(n=values.size, values=quantiles, logs=logs)
 
 
 def _match(name: str, part: tuple[str, str], known: _Part, values: FloatArray) -> _Match | None:
-    if values.size < MIN_ROWS:
+    if values.size < MIN_ROWS or np.unique(values).size < MIN_DISTINCT:
         return None
-    scaled = _scaled(known, values)
-    found = scaled if scaled is not None else _fahrenheit(known, values)
-    if found is None:
+    found = _scaled(known, values, TENS, LEAST_SHIFT)
+    if found is None and part == _ALL:
+        found = _scaled(known, values, PHYSICAL, LEAST_PHYSICAL_SHIFT) or _degrees(known, values)
+    p_value = _sign_test(known.values[MEDIAN], values)
+    if found is None or p_value >= ALPHA:
         return None
     label, factor, measured = found
-    p_value = _sign_test(known.quartiles[1], values)
-    if p_value >= ALPHA:
-        return None
     return _Match(
         feature=name, name=label, factor=factor, measured=measured, p_value=p_value, part=part, rows=values.size
     )  # fmt: skip
 
 
-def _scaled(known: _Part, values: FloatArray) -> tuple[str, float, float] | None:
+def _scaled(
+    known: _Part, values: FloatArray, factors: dict[str, float], least_shift: float
+) -> tuple[str, float, float] | None:
     positive = values[values > 0]
-    if known.log_quartiles is None or positive.size < MIN_ROWS:
+    if known.logs is None or positive.size < 0.9 * values.size:
         return None
-    moved = np.quantile(np.log(positive), QUARTILES) - known.log_quartiles
-    sigma = float(known.log_quartiles[2] - known.log_quartiles[0]) / IQR_OF_NORMAL
-    # 1.36σ/√n is the standard error of a quartile of normal values; four of them on both samples.
-    slack = 4 * 1.36 * sigma * np.sqrt(1 / positive.size + 1 / known.n)
-    if abs(moved[1]) < LEAST_SHIFT * sigma or float(np.ptp(moved)) > TOLERANCE + 1.5 * slack:
+    logs, sigma = np.log(positive), _sigma(known.logs)
+    moved = float(np.median(logs)) - float(known.logs[MEDIAN])
+    if abs(moved) < least_shift * sigma:
         return None
-    for factor in FACTORS:
-        for sign, symbol in ((1, "×"), (-1, "÷")):
-            if abs(moved[1] - sign * log(factor)) <= TOLERANCE + min(slack, TOLERANCE):
-                return (
-                    f"{symbol}{factor:.4g}" if factor < 1e6 else f"{symbol}1,000,000",
-                    factor,
-                    float(np.exp(moved[1])),
-                )
+    options = [(f"{symbol}{name}", sign * log(f)) for name, f in factors.items() for symbol, sign in _DIRECTIONS]
+    name, shift = min(options, key=lambda option: abs(moved - option[1]))
+    error = 4 * 1.2533 * sigma * np.sqrt(1 / logs.size + 1 / known.n)  # 1.2533σ/√n is a normal median's standard error
+    if abs(moved - shift) > TOLERANCE + min(error, TOLERANCE) or not _same(known.logs, logs - shift, known.n):
+        return None
+    return name, float(np.exp(shift)), float(np.exp(moved))
+
+
+def _degrees(known: _Part, values: FloatArray) -> tuple[str, float, float] | None:
+    """Degrees Celsius read as Fahrenheit, or back: undoing 1.8·x + 32 must give the reference's distribution."""
+    for label, undone, spread in (("°C→°F", (values - 32) / 1.8, 1.8), ("°F→°C", values * 1.8 + 32, 1 / 1.8)):
+        moved = abs(float(np.median(values)) - float(known.values[MEDIAN]))
+        wide = max(1.0, spread) * _sigma(known.values)
+        if wide > 0 and moved >= LEAST_PHYSICAL_SHIFT / 2 * wide and _same(known.values, undone, known.n):
+            return label, 1.8, spread
     return None
 
 
-def _fahrenheit(known: _Part, values: FloatArray) -> tuple[str, float, float] | None:
-    """Degrees Celsius read as Fahrenheit, or back: every quartile must land where 1.8·x + 32 puts it."""
-    quartiles = np.quantile(values, QUARTILES)
-    for label, expected in (("°C→°F", 1.8 * known.quartiles + 32), ("°F→°C", (known.quartiles - 32) / 1.8)):
-        sigma = float(expected[2] - expected[0]) / IQR_OF_NORMAL
-        moved = abs(float(expected[1] - known.quartiles[1]))
-        slack = 4 * 1.36 * sigma * np.sqrt(1 / values.size + 1 / known.n)
-        near = float(np.abs(quartiles - expected).max()) <= TOLERANCE * sigma + min(slack, 0.3 * sigma)
-        if sigma > 0 and near and moved >= 2 * LEAST_SHIFT * sigma:
-            return label, 1.8, float((quartiles[2] - quartiles[0]) / (known.quartiles[2] - known.quartiles[0]))
-    return None
+def _sigma(quantiles: FloatArray) -> float:
+    return float(quantiles[UPPER] - quantiles[LOWER]) / IQR_OF_NORMAL
+
+
+def _same(quantiles: FloatArray, values: FloatArray, n: int) -> bool:
+    """Whether the distribution function of `values` is the reference's to within the tolerance and sampling error.
+
+    1.36·√(1/n + 1/m) is the 95 % point of the Kolmogorov–Smirnov distance.
+    """
+    ordered = np.sort(values)
+    below = (np.searchsorted(ordered, quantiles, "left") + np.searchsorted(ordered, quantiles, "right")) / 2
+    distance = float(np.abs(below / values.size - GRID).max())
+    return distance <= TOLERANCE + 1.36 * float(np.sqrt(1 / values.size + 1 / n))
 
 
 def _sign_test(median: float, values: FloatArray) -> float:
