@@ -126,7 +126,7 @@ def _worse(live: AlertSnapshot | None, signal: Signal, rule: Rule) -> Transition
         severity=_worst(begun.severity, signal.severity),
     )
     if begun.state in OPEN or begun.was_open:
-        return _still_firing(counted, signal)
+        return _still_firing(counted, signal, why=notify_again(begun, signal))
     if counted.bad_windows < rule.for_windows:
         waiting = replace(counted, state=AlertState.PENDING, verdict=signal.verdict)
         return Transition(snapshot=waiting, notice=None, why=f"{counted.bad_windows} of {rule.for_windows} windows")
@@ -141,16 +141,15 @@ def _worse(live: AlertSnapshot | None, signal: Signal, rule: Rule) -> Transition
     return Transition(snapshot=fired, notice=Notice.FIRED, why=f"held for {counted.bad_windows} windows")
 
 
-def _still_firing(counted: AlertSnapshot, signal: Signal) -> Transition:
+def _still_firing(counted: AlertSnapshot, signal: Signal, *, why: str | None) -> Transition:
     state = counted.state if counted.state in OPEN else AlertState.FIRING
-    back = replace(counted, state=state, was_open=False)
-    why = notify_again(counted, signal)
+    back = replace(counted, state=state, verdict=signal.verdict, was_open=False)
     if why is None:
         return Transition(snapshot=back, notice=None, why="still firing")
     told = replace(
         back,
+        state=AlertState.FIRING,  # whoever acknowledged it did not acknowledge this
         kind=signal.kind,
-        verdict=signal.verdict,
         notified_effect=max(counted.notified_effect, signal.effect),
         culprits=tuple(dict.fromkeys(counted.culprits + signal.culprits)),
     )
@@ -158,7 +157,9 @@ def _still_firing(counted: AlertSnapshot, signal: Signal) -> Transition:
 
 
 def notify_again(current: AlertSnapshot, signal: Signal) -> str | None:
-    """Why people must hear of an open alert again: the effect doubled, a new culprit, performance fell. Else None."""
+    """Why people must hear of an open alert again: more urgent, performance fell, doubled, a new culprit. Else None."""
+    if signal.severity.at_least(current.severity) and signal.severity is not current.severity:
+        return f"a {current.severity} became a {signal.severity}"
     if signal.kind is AlertKind.PERFORMANCE and current.kind is not AlertKind.PERFORMANCE:
         return "performance now falls too"
     if current.notified_effect > 0 and signal.effect >= 2 * current.notified_effect:
