@@ -149,7 +149,7 @@ def _still_firing(counted: AlertSnapshot, signal: Signal, *, why: str | None) ->
     told = replace(
         back,
         state=AlertState.FIRING,  # whoever acknowledged it did not acknowledge this
-        kind=signal.kind,
+        kind=counted.kind if counted.kind is AlertKind.PERFORMANCE else signal.kind,
         notified_effect=max(counted.notified_effect, signal.effect),
         culprits=tuple(dict.fromkeys(counted.culprits + signal.culprits)),
     )
