@@ -69,6 +69,7 @@ def upgrade() -> None:
         sa.Column("champion_id", sa.BigInteger(), nullable=True),
         sa.Column("watermark", sa.DateTime(timezone=True), nullable=True),
         sa.Column("label_watermark", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("oldest_kept", sa.DateTime(timezone=True), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint("task IN ('classification', 'regression')", name=op.f("ck_models_task_known")),
         sa.CheckConstraint("tier BETWEEN 0 AND 3", name=op.f("ck_models_tier_range")),
@@ -134,19 +135,6 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", name=op.f("uq_routes_name")),
     )
     op.create_table(
-        "silences",
-        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
-        sa.Column("model_id", sa.BigInteger(), nullable=True),
-        sa.Column("cause", sa.String(), nullable=True),
-        sa.Column("reason", sa.String(), nullable=False),
-        sa.Column("author", sa.String(), nullable=False),
-        sa.Column("until", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.ForeignKeyConstraint(["model_id"], ["models.id"], name=op.f("fk_silences_model_id_models")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_silences")),
-    )
-    op.create_index("ix_silences_until", "silences", ["until"], unique=False)
-    op.create_table(
         "schemas",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("model_id", sa.BigInteger(), nullable=False),
@@ -178,6 +166,19 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_sign_ins_user_id_users")),
         sa.PrimaryKeyConstraint("token_sha256", name=op.f("pk_sign_ins")),
     )
+    op.create_table(
+        "silences",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("model_id", sa.BigInteger(), nullable=True),
+        sa.Column("cause", sa.String(), nullable=True),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("author", sa.String(), nullable=False),
+        sa.Column("until", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.ForeignKeyConstraint(["model_id"], ["models.id"], name=op.f("fk_silences_model_id_models")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_silences")),
+    )
+    op.create_index("ix_silences_until", "silences", ["until"], unique=False)
     op.create_table(
         "sources",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -566,11 +567,11 @@ def downgrade() -> None:
     op.drop_index("uq_versions_one_champion", table_name="versions", postgresql_where=sa.text("state = 'champion'"))
     op.drop_table("versions")
     op.drop_table("sources")
+    op.drop_index("ix_silences_until", table_name="silences")
+    op.drop_table("silences")
     op.drop_table("sign_ins")
     op.drop_table("sign_in_links")
     op.drop_table("schemas")
-    op.drop_index("ix_silences_until", table_name="silences")
-    op.drop_table("silences")
     op.drop_table("routes")
     op.drop_index("ix_quarantine_model", table_name="quarantine")
     op.drop_table("quarantine")

@@ -52,7 +52,7 @@ class Model(Base):
 
     Its sampled traces live in `traces.m<id>`, its ledger in `traces.ledger_m<id>`, its labels in `traces.l<id>`.
     `settings` is a `ModelSettings` document. `watermark` is stream time: no row with an earlier event time is awaited;
-    `label_watermark` is the same for labels.
+    `label_watermark` is the same for labels. Traces before `oldest_kept` were dropped and are not taken again.
     """
 
     __tablename__ = "models"
@@ -71,6 +71,7 @@ class Model(Base):
     )
     watermark: Mapped[datetime | None]
     label_watermark: Mapped[datetime | None]
+    oldest_kept: Mapped[datetime | None]
     created_at: Mapped[CreatedAt]
 
 

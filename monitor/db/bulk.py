@@ -1,0 +1,67 @@
+"""Many rows at once through COPY, on the connection and in the transaction of a session."""
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import psycopg
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
+from psycopg import sql
+from sqlalchemy.orm import Session
+
+_CHUNK = 1 << 20
+
+
+def driver(session: Session) -> "psycopg.Connection[tuple[Any, ...]]":
+    """The psycopg connection under a session, with what the session still held back written first."""
+    session.flush()
+    connection = session.connection().connection.driver_connection
+    assert isinstance(connection, psycopg.Connection)
+    return connection
+
+
+def copy_in(connection: "psycopg.Connection[Any]", into: sql.Composable, table: pa.Table) -> None:
+    """Append a table to `into`, matching columns by name; nulls become NULL."""
+    written = pa.BufferOutputStream()
+    arrow_csv.write_csv(table, written, arrow_csv.WriteOptions(include_header=False))
+    columns = sql.SQL(", ").join(map(sql.Identifier, table.column_names))
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(into, columns)
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.write(memoryview(written.getvalue()))
+
+
+def copy_out(
+    connection: "psycopg.Connection[Any]", query: sql.Composable, values: Mapping[str, Any], types: pa.Schema
+) -> pa.Table:
+    """The rows of a query whose columns have `types`, in the query's order."""
+    statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(query)
+    received = io.BytesIO()
+    with connection.cursor() as cursor, cursor.copy(statement, values) as copy:
+        for data in copy:
+            received.write(data)
+    if received.tell() == 0:
+        return types.empty_table()
+    received.seek(0)
+    return arrow_csv.read_csv(
+        received,
+        read_options=arrow_csv.ReadOptions(
+            column_names=types.names, block_size=max(_CHUNK, received.getbuffer().nbytes)
+        ),
+        parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
+        convert_options=arrow_csv.ConvertOptions(
+            column_types=types, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
+        ),
+    )
+
+
+def to_frame(table: pa.Table) -> pd.DataFrame:
+    """Numbers as float64 with NaN, times as UTC timestamps, text as objects with None."""
+    return pd.DataFrame({name: _to_series(table.column(name)) for name in table.column_names})
+
+
+def _to_series(column: pa.ChunkedArray) -> "pd.Series[Any]":
+    if pa.types.is_string(column.type):
+        return pd.Series(column.to_numpy(), dtype=object)
+    return pd.Series(column.to_pandas())

@@ -1,0 +1,225 @@
+"""Traces in and out: every id to the ledger, the kept rows to the model's table, labels with their revisions."""
+
+import hashlib
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+from psycopg import Connection, sql
+from sqlalchemy.orm import Session
+
+from monitor.db.bulk import copy_in, copy_out, driver, to_frame
+from monitor.db.registry import FeatureSchema, Model, feature_schema, schema_of
+from monitor.db.trace_tables import (
+    FIXED,
+    column_type,
+    columns_for,
+    create_trace_tables,
+    drop_before,
+    ensure_partitions,
+    label_table,
+    ledger_table,
+    trace_table,
+    view_name,
+)
+from monitor.windows import Window
+
+__all__ = [
+    "append",
+    "append_labels",
+    "columns_for",
+    "create_trace_tables",
+    "drop_before",
+    "label_coverage",
+    "label_revisions",
+    "read_traces",
+    "span",
+    "versions_seen",
+    "view_name",
+]
+
+_TIME = pa.timestamp("us", "UTC")
+_ARROW = {"text": pa.string(), "double precision": pa.float64(), "timestamptz": _TIME}
+_FIXED_TYPES = {name: _ARROW[kind.removesuffix(" NOT NULL")] for name, kind in FIXED.items()}
+_WITHIN = (
+    "t.event_time >= %(start)s AND t.event_time < %(end)s AND (%(version)s::text IS NULL OR t.version = %(version)s)"
+)
+_LABELS = "{labels} l ON l.trace_id = t.trace_id AND l.superseded_at IS NULL"
+
+
+def append(session: Session, model: Model, features: FeatureSchema, frame: pd.DataFrame) -> NDArray[np.bool_]:
+    """Enter rows once, whatever a producer repeats, and store those that are `kept`.
+
+    Args:
+        frame: trace_id, event_time (UTC), version, score, prediction, weight, kept, and the features by name.
+
+    Returns:
+        Which rows were new, shape (n,). A repeat has the id and event time of a row that came before it.
+    """
+    if frame.empty:
+        return np.zeros(0, dtype=np.bool_)
+    connection = driver(session)
+    times = frame["event_time"].dt.as_unit("us")
+    ensure_partitions(session, model, times.dt.date.unique())
+    new = _enter(connection, model, frame["trace_id"], times)
+    chosen = frame[new & frame["kept"].to_numpy(np.bool_)]
+    if len(chosen):
+        copy_in(connection, trace_table(model), _as_table(chosen, features))
+    return new
+
+
+def _enter(
+    connection: "Connection[Any]", model: Model, trace_ids: "pd.Series[Any]", times: "pd.Series[Any]"
+) -> NDArray[np.bool_]:
+    keys = pd.DataFrame({"event_time": times.to_numpy(), "id": [_key(trace_id) for trace_id in trace_ids]})
+    first = keys[~keys.duplicated()]
+    connection.execute(
+        "CREATE TEMP TABLE IF NOT EXISTS batch_keys (position int, event_time timestamptz, id uuid) "
+        "ON COMMIT DELETE ROWS"
+    )
+    connection.execute("TRUNCATE batch_keys")
+    batch = {
+        "position": pa.array(first.index, pa.int32()),
+        "event_time": pa.array(first["event_time"], _TIME),
+        "id": pa.array(first["id"], pa.string()),
+    }
+    copy_in(connection, sql.SQL("batch_keys"), pa.table(batch))
+    entered = sql.SQL(  # in one order, so that two batches with the same rows wait instead of deadlocking
+        "WITH entered AS (INSERT INTO {} (event_time, id) SELECT event_time, id FROM batch_keys ORDER BY 1, 2 "
+        "ON CONFLICT DO NOTHING RETURNING event_time, id) "
+        "SELECT position FROM batch_keys JOIN entered USING (event_time, id)"
+    )
+    positions = connection.execute(entered.format(ledger_table(model))).fetchall()
+    new = np.zeros(len(keys), dtype=np.bool_)
+    new[[position for (position,) in positions]] = True
+    return new
+
+
+def _key(trace_id: str) -> str:
+    return hashlib.blake2b(trace_id.encode(), digest_size=16).hexdigest()
+
+
+def _as_table(frame: pd.DataFrame, features: FeatureSchema) -> pa.Table:
+    schema = schema_of(features)
+    conformed = schema.conform(frame)
+    arrays = {name: pa.array(frame[name], kind, from_pandas=True) for name, kind in _FIXED_TYPES.items()}
+    for feature in schema.features:
+        kind = _ARROW[column_type(feature.kind)]
+        arrays[features.columns[feature.name]] = pa.array(conformed[feature.name], kind, from_pandas=True)
+    return pa.table(arrays)
+
+
+def read_traces(
+    session: Session,
+    model: Model,
+    window: Window,
+    *,
+    version: str | None = None,
+    labelled: bool = False,
+    limit: int | None = None,
+) -> pd.DataFrame:
+    """The kept rows of a window by (event_time, trace_id): the columns of `append`, and label and label_time.
+
+    With `limit`, the same random choice of rows each time, spread over the window; weights stay those of the sampling.
+    With `labelled`, rows without a label are left out.
+    """
+    features = feature_schema(session, model)
+    schema = schema_of(features)
+    types = dict(_FIXED_TYPES)
+    types |= {features.columns[feature.name]: _ARROW[column_type(feature.kind)] for feature in schema.features}
+    columns = [sql.SQL("t.{}").format(sql.Identifier(name)) for name in types] + [sql.SQL("l.label, l.label_time")]
+    chosen = sql.SQL("SELECT {} FROM {} t {} JOIN " + _LABELS + " WHERE " + _WITHIN).format(
+        sql.SQL(", ").join(columns),
+        trace_table(model),
+        sql.SQL("" if labelled else "LEFT"),
+        labels=label_table(model),
+    )
+    if limit is not None:
+        chosen = sql.SQL('{} ORDER BY md5(t.trace_id), t.trace_id COLLATE "C", t.event_time LIMIT {}').format(
+            chosen, limit
+        )
+    ordered = sql.SQL('SELECT * FROM ({}) rows ORDER BY event_time, trace_id COLLATE "C"').format(chosen)
+    arrow_types = pa.schema([*types.items(), ("label", pa.string()), ("label_time", _TIME)])
+    table = copy_out(driver(session), ordered, _values(window, version), arrow_types)
+    names = {column: name for name, column in features.columns.items()}
+    return to_frame(table.rename_columns([names.get(column, column) for column in table.column_names]))
+
+
+def append_labels(session: Session, model: Model, frame: pd.DataFrame) -> int:
+    """Store labels (trace_id, label as text, label_time); a changed one is a revision, the earlier stays on record.
+
+    Returns how many were new or changed. A repeat, or an older label that comes late, changes nothing.
+    """
+    present = frame[frame["label"].notna()].sort_values("label_time", kind="stable")
+    newest = present.drop_duplicates("trace_id", keep="last")
+    if newest.empty:
+        return 0
+    connection, labels = driver(session), label_table(model)
+    connection.execute(
+        "CREATE TEMP TABLE IF NOT EXISTS batch_labels (trace_id text, label text, label_time timestamptz) "
+        "ON COMMIT DELETE ROWS"
+    )
+    connection.execute("TRUNCATE batch_labels")
+    table = {name: pa.array(newest[name], pa.string()) for name in ("trace_id", "label")}
+    table["label_time"] = pa.array(newest["label_time"].dt.as_unit("us"), _TIME)
+    copy_in(connection, sql.SQL("batch_labels"), pa.table(table))
+    connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(labels))  # one revision at a time
+    connection.execute(
+        sql.SQL(
+            "UPDATE {} l SET superseded_at = now() FROM batch_labels b WHERE l.trace_id = b.trace_id "
+            "AND l.superseded_at IS NULL AND l.label <> b.label AND l.label_time <= b.label_time"
+        ).format(labels)
+    )
+    added = connection.execute(
+        sql.SQL(
+            "INSERT INTO {labels} (trace_id, revision, label, label_time) SELECT trace_id, 1 + "
+            "coalesce((SELECT max(revision) FROM {labels} l WHERE l.trace_id = b.trace_id), 0), label, label_time "
+            "FROM batch_labels b WHERE NOT EXISTS "
+            "(SELECT 1 FROM {labels} l WHERE l.trace_id = b.trace_id AND l.superseded_at IS NULL)"
+        ).format(labels=labels)
+    )
+    return added.rowcount
+
+
+def label_coverage(session: Session, model: Model, window: Window, version: str | None = None) -> tuple[int, int]:
+    """How many rows of a window are kept, and how many of those have a label."""
+    kept, labelled, _ = _label_counts(session, model, window, version)
+    return kept, labelled
+
+
+def label_revisions(session: Session, model: Model, window: Window, version: str | None = None) -> int:
+    """A number that grows with every label of the window that comes or changes."""
+    return _label_counts(session, model, window, version)[2]
+
+
+def _label_counts(session: Session, model: Model, window: Window, version: str | None) -> tuple[int, int, int]:
+    counted = sql.SQL(
+        "SELECT count(*), count(l.trace_id), coalesce(sum(l.revision), 0) FROM {} t LEFT JOIN "
+        + _LABELS
+        + " WHERE "
+        + _WITHIN
+    ).format(trace_table(model), labels=label_table(model))
+    row = driver(session).execute(counted, _values(window, version)).fetchone()
+    assert row is not None
+    return int(row[0]), int(row[1]), int(row[2])
+
+
+def span(session: Session, model: Model) -> tuple[datetime, datetime] | None:
+    """The event times of the oldest and the newest kept row; None without rows."""
+    extent = sql.SQL("SELECT min(event_time), max(event_time) FROM {}").format(trace_table(model))
+    row = driver(session).execute(extent).fetchone()
+    return None if row is None or row[0] is None else (row[0], row[1])
+
+
+def versions_seen(session: Session, model: Model, window: Window) -> dict[str, int]:
+    """How many kept rows of a window each version reported: what production really runs."""
+    counted = sql.SQL("SELECT version, count(*) FROM {} t WHERE " + _WITHIN + " GROUP BY 1 ORDER BY 1")
+    rows = driver(session).execute(counted.format(trace_table(model)), _values(window, None)).fetchall()
+    return {str(version): int(count) for version, count in rows}
+
+
+def _values(window: Window, version: str | None) -> dict[str, Any]:
+    return {"start": window.start, "end": window.end, "version": version}
