@@ -1,13 +1,15 @@
 """The supervisor of `holdfast up`: starts every process, restarts what dies with back-off, stops them together."""
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,6 +74,18 @@ class Supervisor:
             for sentence in self.watch_once():
                 on_event(sentence)
             time.sleep(0.2)
+
+    @contextlib.contextmanager
+    def in_background(self, on_event: Callable[[str], None]) -> Iterator[None]:
+        """Watch from a thread while the caller does something else."""
+        ended = threading.Event()
+        thread = threading.Thread(target=self.watch, kwargs={"should_stop": ended.is_set, "on_event": on_event})
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
 
     def stop(self) -> None:
         """Ask every process to end, then insist."""

@@ -1,0 +1,44 @@
+"""The command `holdfast`: one file a group of commands, loaded only when it is called."""
+
+import os
+import sys
+
+os.environ.setdefault("DO_NOT_TRACK", "1")  # before any library of the platform is imported
+
+import typer
+
+from monitor.cli import database, look, models, platform, processes
+from monitor.cli.demo import command as demo
+from monitor.errors import HoldfastError
+
+app = typer.Typer(
+    name="holdfast",
+    help="Continuous drift and robustness monitoring of machine-learning models in production.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for group in (demo, platform, look, models, processes):
+    group.register(app)
+app.add_typer(database.app, name="db")
+app.add_typer(models.app, name="model")
+app.add_typer(models.routes, name="route")
+
+USER_ERROR = 2
+
+
+def main() -> None:
+    """Run the command; an error that Holdfast raises on purpose is a sentence and exit code 2, never a traceback."""
+    try:
+        app(standalone_mode=True)
+    except HoldfastError as error:
+        print(f"holdfast: {error}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    except KeyboardInterrupt:
+        print("holdfast: stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""`holdfast db`: the database's schema."""
+
+import typer
+
+from monitor.errors import BadInput
+from monitor.settings import Settings
+
+app = typer.Typer(help="The database's schema.", no_args_is_help=True)
+
+
+@app.callback()
+def group() -> None:
+    """The database's schema."""
+
+
+@app.command()
+def upgrade() -> None:
+    """Bring the schema of DATABASE_URL (or HOLDFAST_MIGRATE_URL) to this version; the embedded one needs no command."""
+    import os
+
+    from monitor.db import embedded, engine, migrate
+
+    settings = Settings.load()
+    url = os.environ.get("HOLDFAST_MIGRATE_URL") or settings.database_url
+    if url is None:
+        url = embedded.start(settings.home)
+    connected = engine.make_engine(url)
+    engine.ping(connected)
+    connected.dispose()
+    migrate.upgrade(url)
+    print("the schema is up to date")
+
+
+@app.command()
+def check() -> None:
+    """Say whether the schema of the database fits this version."""
+    from monitor.db import engine, migrate
+
+    settings = Settings.load()
+    if settings.database_url is None:
+        raise BadInput("expected DATABASE_URL; the embedded database is migrated by itself")
+    connected = engine.make_engine(settings.database_url)
+    engine.ping(connected)
+    migrate.check(connected)
+    print("the schema fits")

@@ -1,0 +1,36 @@
+"""The model that stands in where a person gives no predictions: the built-in network, trained the standard way."""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from monitor.artifacts import Store, attach_trained, load_model
+from monitor.cli.enroll import Artefact
+from monitor.cli.history import History
+from monitor.schema import FloatArray, Schema
+from monitor.training import train
+
+MOST_ROWS = 40_000  # more do not make a stand-in better
+
+
+def train_default(rows: pd.DataFrame, history: History, store: Store, *, seed: int) -> Artefact:
+    """Fit the default model on labelled rows of a history."""
+    known = rows[rows["label"].notna()]
+    if len(known) > MOST_ROWS:
+        known = known.sample(MOST_ROWS, random_state=seed).sort_index()
+    if history.task == "regression":
+        target = known["label"].to_numpy(np.float64)
+    else:
+        target = (known["label"] == history.positive).to_numpy(np.float64)
+    return train_and_store(
+        history.schema.encode(known), target, history.schema, task=history.task, store=store, seed=seed
+    )
+
+
+def train_and_store(
+    rows: FloatArray, target: NDArray[np.float64], schema: Schema, *, task: str, store: Store, seed: int
+) -> Artefact:
+    """Train the standard recipe, keep the weights in the store, and load them back as a service would."""
+    trained = train(rows, target, schema, task=task, recipe="standard", seed=seed)
+    manifest = attach_trained(trained, store, schema=schema)
+    return Artefact(manifest=manifest, model=load_model(manifest, store))

@@ -1,0 +1,307 @@
+"""A person's own file, read as the history of a model: which column is what, what was normal, what to leave out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from monitor.drift import likely_leaks, time_proxies, unique_columns
+from monitor.errors import BadInput, NotEnoughData
+from monitor.intake.sources.files import parse_times, read_file
+from monitor.schema import Schema
+from monitor.windows import Window, floor_to_grid, grid, parse_width
+
+AUTO_WIDTHS = (timedelta(days=1), timedelta(days=7), timedelta(days=30))
+AUTO_ROWS = 200  # a window this full makes a daily AUC worth reading
+REFERENCE_SHARE = 0.3
+LEAST_REFERENCE_ROWS = 1_000
+LEAST_REFERENCE_WINDOWS = 4
+MANY_VALUES = 20  # a numeric target with more distinct values is a quantity, not a class
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Which column is what, as a person says it on the command line."""
+
+    time: tuple[str, ...]
+    target: str | None = None
+    prediction: str | None = None
+    score: str | None = None
+    id: str | None = None
+    label_time: str | None = None
+    drop: tuple[str, ...] = ()
+
+    def named(self) -> list[str]:
+        roles = (self.target, self.prediction, self.score, self.id, self.label_time)
+        return [*self.time, *(role for role in roles if role is not None)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """Rows in order of time, with everything that monitoring needs to know about them.
+
+    `rows` has `trace_id`, `event_time` and the features; `label`, `label_time`, `prediction` (text) and `score` where
+    the file has them. `notes` are sentences for the person.
+    """
+
+    rows: pd.DataFrame
+    schema: Schema
+    task: str
+    positive: str | None
+    width: timedelta
+    reference: Window
+    end: datetime
+    notes: tuple[str, ...]
+    ignored: dict[str, str]
+    leaks: dict[str, str]
+
+    @property
+    def reference_windows(self) -> list[Window]:
+        return list(grid(self.reference.start, self.reference.end, self.width))
+
+    @property
+    def monitored_windows(self) -> list[Window]:
+        return list(grid(self.reference.end, self.end, self.width))
+
+    @property
+    def sentences(self) -> list[str]:
+        """What a person should know before the result."""
+        told = [f"{len(self.rows):,} rows, {len(self.schema)} features, windows of {_words(self.width)}"]
+        told += [f"{name} ignored: {why}" for name, why in self.ignored.items()]
+        told += list(self.leaks.values())
+        told += self.notes
+        told.append(
+            f"reference {self.reference.start:%Y-%m-%d} to {self.reference.end:%Y-%m-%d} "
+            f"({len(self.reference_windows)} windows; change with --reference-until)"
+        )
+        return told
+
+    def within(self, window: Window) -> pd.DataFrame:
+        """The rows of a window; `rows` is sorted by time, so this is a slice."""
+        times = self.rows["event_time"]
+        return self.rows.iloc[times.searchsorted(window.start) : times.searchsorted(window.end)]
+
+
+def read_history(path: Path, columns: Columns, *, window: str = "auto", reference_until: str | None = None) -> History:
+    """Read and understand a file.
+
+    Raises:
+        BadInput: unreadable or empty file, a named column that is not there, times that cannot be read, a target that
+            is empty, constant or of one class.
+        NotEnoughData: the reference is shorter than the minimum.
+    """
+    frame = read_file(path)
+    _require_columns(frame, columns)
+    rows, dropped = _roles(frame, columns, seed=path.name)
+    task, positive = _task(rows["label"], columns) if columns.target else ("classification", None)
+    width = _width(rows["event_time"], window)
+    reference, end = _reference(rows["event_time"], width, reference_until)
+    within = rows[rows["event_time"].between(reference.start, reference.end, inclusive="left")]
+    features = frame.loc[rows.index].drop(columns=[*set(columns.named()), *columns.drop])
+    ignored = _ignored(features.loc[within.index], within["event_time"], reference, width)
+    features = features.drop(columns=list(ignored))
+    if features.shape[1] == 0:
+        raise BadInput(
+            "expected at least one feature beside the time, target and ignored columns: name fewer in --drop"
+        )
+    schema = Schema.infer(features.loc[within.index])
+    leaks = _leaks(features.loc[within.index], within)
+    conformed = schema.conform(features)
+    history = History(
+        rows=pd.concat([rows, conformed], axis=1).reset_index(drop=True),
+        schema=schema,
+        task=task,
+        positive=positive,
+        width=width,
+        reference=reference,
+        end=end,
+        notes=tuple(dropped),
+        ignored=ignored,
+        leaks=leaks,
+    )
+    return _require_reference(history)
+
+
+def _require_columns(frame: pd.DataFrame, columns: Columns) -> None:
+    there = list(map(str, frame.columns))
+    for name in [*columns.named(), *columns.drop]:
+        if name not in there:
+            close = ", ".join(there[:40]) + (" …" if len(there) > 40 else "")
+            raise BadInput(f"expected a column {name!r}, the file has: {close}")
+
+
+def _roles(frame: pd.DataFrame, columns: Columns, *, seed: str) -> tuple[pd.DataFrame, list[str]]:
+    """The rows' ids, times, labels, predictions and scores, sorted by time; and sentences about rows left out."""
+    notes: list[str] = []
+    times = parse_times(frame, list(columns.time))
+    rows = pd.DataFrame({"trace_id": _ids(frame, columns.id, seed), "event_time": times}, index=frame.index)
+    if columns.target:
+        rows["label"] = _texts(frame[columns.target])
+        rows["label_time"] = parse_times(frame, [columns.label_time]) if columns.label_time else times
+        rows["label_time"] = rows["label_time"].where(rows["label_time"] >= times, times)
+    if columns.prediction:
+        rows["prediction"] = _texts(frame[columns.prediction])
+    if columns.score:
+        rows["score"] = _scores(frame[columns.score], columns.score)
+    if columns.id:
+        repeated = int(rows["trace_id"].duplicated().sum())
+        if repeated:
+            notes.append(f"{repeated:,} rows repeat an id of {columns.id}: the first of each counts")
+            rows = rows[~rows["trace_id"].duplicated()]
+    return rows.sort_values(["event_time", "trace_id"], kind="stable"), notes
+
+
+def _ids(frame: pd.DataFrame, column: str | None, seed: str) -> pd.Series:
+    if column is not None:
+        if frame[column].isna().any():
+            raise BadInput(f"expected an id in every row of {column}, {int(frame[column].isna().sum())} are empty")
+        return frame[column].map(str)
+    return pd.Series([f"{seed}:{number}" for number in range(len(frame))], index=frame.index)
+
+
+def _texts(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Labels and classes as text, whole numbers without a decimal point, missing as None."""
+    if pd.api.types.is_bool_dtype(column.dtype):
+        column = column.astype(int)
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        values = column.astype(float)
+        whole = values.isna() | (values == np.floor(values))
+        as_text = values.map(lambda value: None if pd.isna(value) else f"{value:.0f}" if whole.all() else repr(value))
+        return as_text.astype(object).where(values.notna(), None)
+    as_object = column.astype(object)
+    return as_object.where(column.isna(), as_object.map(str)).where(column.notna(), None)
+
+
+def _scores(column: "pd.Series[Any]", name: str) -> "pd.Series[float]":
+    scores = pd.to_numeric(column, errors="coerce").astype(float)
+    outside = scores.notna() & ~scores.between(0, 1)
+    if scores.notna().sum() == 0:
+        raise BadInput(f"expected probabilities in {name}, no value is a number")
+    if outside.any():
+        raise BadInput(
+            f"expected probabilities between 0 and 1 in {name}, got {scores[outside].iloc[0]:g}: "
+            "use --prediction for a class or a value"
+        )
+    return scores
+
+
+def _task(labels: "pd.Series[Any]", columns: Columns) -> tuple[str, str | None]:
+    """Classification or regression, and which class is the positive one."""
+    present = labels.dropna()
+    if present.empty:
+        raise BadInput(f"expected values in the target {columns.target}, every one is missing")
+    distinct = sorted(present.unique())
+    if len(distinct) == 1:
+        raise BadInput(f"expected a target that varies, {columns.target} is always {distinct[0]!r}")
+    numeric = pd.to_numeric(present, errors="coerce")
+    if columns.score is None and numeric.notna().all() and len(distinct) > MANY_VALUES:
+        return "regression", None
+    if len(distinct) == 2:
+        return "classification", _positive(distinct)
+    raise BadInput(
+        f"expected two classes or a number in the target {columns.target}, got {len(distinct)} classes "
+        f"({', '.join(distinct[:5])} …): judge one class against the rest"
+    )
+
+
+def _positive(distinct: Sequence[str]) -> str:
+    """Of two labels the one that says yes: 1, true, yes, up, …; else the later in the alphabet."""
+    for label in distinct:
+        if label.lower() in {"1", "true", "yes", "y", "positive", "up", "fraud", "bad", "churn", "default"}:
+            return label
+    return distinct[-1]
+
+
+def _width(times: "pd.Series[Any]", window: str) -> timedelta:
+    if window != "auto":
+        return parse_width(window)
+    for width in AUTO_WIDTHS:
+        if float(_buckets(times, width).value_counts().median()) >= AUTO_ROWS:
+            return width
+    return AUTO_WIDTHS[-1]
+
+
+def _buckets(times: "pd.Series[Any]", width: timedelta) -> "pd.Series[Any]":
+    origin = pd.Timestamp(floor_to_grid(datetime(1970, 1, 5, tzinfo=UTC), width))
+    return (times - origin) // pd.Timedelta(width)
+
+
+def _reference(times: "pd.Series[Any]", width: timedelta, until: str | None) -> tuple[Window, datetime]:
+    """The whole windows of the reference, and where the last whole window of the history ends."""
+    first, last = times.iloc[0].to_pydatetime(), times.iloc[-1].to_pydatetime()
+    start = floor_to_grid(first, width)
+    if first - start > width / 10:  # a first window that is not whole is no measure of normal
+        start += width
+    end = floor_to_grid(last, width) + width
+    if until is None:
+        border = first + REFERENCE_SHARE * (last - first)
+    else:
+        border = _moment(until)
+        if not first < border <= last:
+            raise BadInput(f"expected --reference-until between {first:%Y-%m-%d} and {last:%Y-%m-%d}, got {until}")
+    stop = floor_to_grid(border, width)
+    if stop <= start:
+        raise NotEnoughData(
+            f"expected a reference of at least {LEAST_REFERENCE_WINDOWS} windows of {_words(width)}, got none: "
+            "give more history, a later --reference-until or a smaller --window"
+        )
+    return Window(start, stop), end
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = pd.Timestamp(text)
+    except ValueError as error:
+        raise BadInput(f"expected a date such as 2026-03-01 in --reference-until, got {text!r}") from error
+    stamped = moment.tz_localize(UTC) if moment.tzinfo is None else moment.tz_convert(UTC)
+    return stamped.to_pydatetime()
+
+
+def _ignored(features: pd.DataFrame, times: "pd.Series[Any]", reference: Window, width: timedelta) -> dict[str, str]:
+    """Columns that say nothing about the world: identifiers, and those that merely follow the clock."""
+    dates = [str(name) for name in features.columns if pd.api.types.is_datetime64_any_dtype(features[name].dtype)]
+    ignored = dict.fromkeys(dates, "a date: it tells the clock, not the world")
+    ignored |= dict.fromkeys(unique_columns(features.drop(columns=dates)), "unique in every row: an identifier")
+    rest = features.drop(columns=list(ignored))
+    frames = [
+        (window, rest[times.between(window.start, window.end, inclusive="left")])
+        for window in grid(reference.start, reference.end, width)
+    ]
+    for name in time_proxies(frames):
+        ignored[name] = "follows the clock: it tells the date, not the world"
+    return ignored
+
+
+def _leaks(features: pd.DataFrame, rows: pd.DataFrame) -> dict[str, str]:
+    if "label" not in rows:
+        return {}
+    known = rows["label"].notna()
+    target = "__target__"
+    while target in features:
+        target += "_"
+    return {
+        leak.name: leak.sentence
+        for leak in likely_leaks(features[known].assign(**{target: rows.loc[known, "label"]}), target)
+    }
+
+
+def _require_reference(history: History) -> History:
+    rows, windows = len(history.within(history.reference)), len(history.reference_windows)
+    if rows < LEAST_REFERENCE_ROWS or windows < LEAST_REFERENCE_WINDOWS:
+        raise NotEnoughData(
+            f"expected a reference of at least {LEAST_REFERENCE_ROWS:,} rows in {LEAST_REFERENCE_WINDOWS} windows of "
+            f"{_words(history.width)}, got {rows:,} rows in {windows}: give more history, a later --reference-until or "
+            "a smaller --window"
+        )
+    if not history.monitored_windows:
+        raise NotEnoughData("expected windows after the reference, got none: give an earlier --reference-until")
+    return history
+
+
+def _words(width: timedelta) -> str:
+    hours = width.total_seconds() / 3600
+    return f"{hours / 24:g} d" if hours >= 24 else f"{hours:g} h"

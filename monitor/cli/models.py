@@ -1,0 +1,173 @@
+"""Models and routes: `holdfast watch`, `holdfast model …`, `holdfast route …`, `holdfast drill`."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from monitor.cli import look
+from monitor.cli.platform import HomeOption, database_url, say
+from monitor.errors import BadInput
+from monitor.settings import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from monitor.jobs.context import Tools
+
+app = typer.Typer(help="Registered models.", no_args_is_help=True)
+routes = typer.Typer(help="Where messages go.", no_args_is_help=True)
+
+
+def register(root: typer.Typer) -> None:
+    for command in (watch, drill):
+        root.command()(command)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Door:
+    """An open platform for one command."""
+
+    settings: Settings
+    tools: "Tools"
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator["Session"]:
+        from monitor.db.engine import transaction
+
+        with transaction(self.tools.engine) as session:
+            yield session
+
+
+@contextlib.contextmanager
+def open_door(home: Path | None) -> Iterator[Door]:
+    """The platform's database and artefacts, by the settings; closed afterwards."""
+    from monitor.cli.processes import make_tools
+
+    settings = Settings.load(home=home)
+    tools = make_tools(settings, database_url(settings), children=False)
+    try:
+        yield Door(settings=settings, tools=tools)
+    finally:
+        tools.engine.dispose()
+
+
+def watch(
+    files: Annotated[str, typer.Argument(help="A path or a quoted pattern: 'logs/*.parquet'.")],
+    model: Annotated[str, typer.Option("--model", help="The model's name.")],
+    time: Annotated[str | None, typer.Option("--time", help="As in backtest; needed the first time only.")] = None,
+    target: look.TargetOption = None,
+    prediction: look.PredictionOption = None,
+    score: look.ScoreOption = None,
+    drop: look.DropOption = None,
+    identifier: look.IdOption = None,
+    label_time: look.LabelTimeOption = None,
+    window: look.WindowOption = "auto",
+    reference_until: look.UntilOption = None,
+    once: Annotated[bool, typer.Option("--once", help="Read what is there, check it, and end.")] = False,
+    every: Annotated[float, typer.Option("--every", help="Seconds between two looks for new files.")] = 10.0,
+    home: HomeOption = None,
+) -> None:
+    """Follow files as a model's production log. The flags are remembered: the next time only --model is needed."""
+    from monitor.cli.watching import Watch
+
+    columns = None
+    if time is not None:
+        columns = look.columns_from(time, target, prediction, score, identifier, label_time, drop)
+    with open_door(home) as door:
+        following = Watch.begin(
+            door.tools, files, model=model, columns=columns, window=window, reference_until=reference_until, say=say
+        )
+        following.run(once=once, every_seconds=every)
+
+
+@app.command("list")
+def list_models(home: HomeOption = None) -> None:
+    """The models, their champion and how far up the ladder they stand."""
+    from monitor.db.registry import champion, models
+
+    with open_door(home) as door, door.transaction() as session:
+        for model in models(session):
+            version = champion(session, model) if model.champion_id else None
+            serving = f"{version.name} ({version.flavour})" if version else "no version"
+            print(f"{model.name:<24} {model.task:<16} tier {model.tier}  {serving}")
+
+
+@app.command()
+def attach(
+    model: Annotated[str, typer.Argument(help="The model's name.")],
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="skops, ONNX or XGBoost file; with --convert also a pickle.", show_default=False),
+    ] = None,
+    convert: Annotated[
+        bool, typer.Option("--convert", help="Yours? Load the pickle once in a limited child process and convert it.")
+    ] = False,
+    factory: Annotated[
+        str | None,
+        typer.Option("--factory", help="A torch factory that the settings allow: net:build.", show_default=False),
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="Its weights as safetensors.", show_default=False)
+    ] = None,
+    home: HomeOption = None,
+) -> None:
+    """Give a monitored model its artefact, so that it can be stress-tested."""
+    from monitor.cli.actor import COMMAND_LINE
+    from monitor.cli.attaching import Request, attach_artefact
+
+    if (file is None) == (weights is None):
+        raise BadInput("expected either a FILE, or --factory NAME with --weights FILE.safetensors")
+    if (factory is None) != (weights is None):
+        raise BadInput("expected --factory and --weights together")
+    with open_door(home) as door:
+        request = Request(path=file or weights or Path(), convert=convert, factory=factory)
+        print(attach_artefact(door.tools, model, request, by=COMMAND_LINE))
+
+
+@routes.command()
+def add(
+    name: Annotated[str, typer.Argument(help="A name of yours: slack, on-call.")],
+    url: Annotated[str, typer.Argument(help="An apprise URL, console: or file:///path.")],
+    model: Annotated[str | None, typer.Option("--model", help="For one model only.", show_default=False)] = None,
+    least: Annotated[str, typer.Option("--least", help="The least severity: info, ticket or page.")] = "info",
+    home: HomeOption = None,
+) -> None:
+    """Send messages somewhere. Test it with holdfast drill MODEL."""
+    from monitor.acts.alerts import add_route
+    from monitor.cli.actor import COMMAND_LINE
+    from monitor.db.engine import database_now
+    from monitor.db.registry import model_named
+
+    with open_door(home) as door, door.transaction() as session:
+        chosen = model_named(session, model) if model else None
+        add_route(
+            session, name=name, url=url, model=chosen, least_severity=least, by=COMMAND_LINE, now=database_now(session)
+        )
+    say(f"route {name} added; try it: holdfast drill {model or 'MODEL'}")
+
+
+@routes.command("list")
+def list_routes(home: HomeOption = None) -> None:
+    """The routes; secrets in their addresses are hidden."""
+    from sqlalchemy import select
+
+    from monitor.db.alerts import Route
+    from monitor.notify.channels import mask
+
+    with open_door(home) as door, door.transaction() as session:
+        for route in session.scalars(select(Route).order_by(Route.name)):
+            print(f"{route.name:<16} {route.least_severity:<8} {mask(route.url)}")
+
+
+def drill(model: Annotated[str, typer.Argument(help="The model's name.")], home: HomeOption = None) -> None:
+    """Plant a fault in a copy of the newest data; the message goes the whole way and arrives marked DRILL."""
+    from monitor.cli.actor import COMMAND_LINE
+    from monitor.jobs.drill import run_drill
+
+    with open_door(home) as door:
+        for sentence in run_drill(door.tools, model, by=COMMAND_LINE):
+            print(sentence)

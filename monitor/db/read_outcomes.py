@@ -1,0 +1,141 @@
+"""What Holdfast said about a model over its history, in the form in which commands print it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from monitor.db.alerts import Alert
+from monitor.db.checks import CheckRun, WindowVerdict
+from monitor.db.registry import Model
+
+CONVENTIONAL_P = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowOutcome:
+    """One window: whether drift could be tested (`status`), the verdict, and the realised metric ({} without labels)."""
+
+    start: datetime
+    end: datetime
+    rows: int
+    status: str
+    verdict: str
+    sentence: str
+    metric: dict[str, Any]
+
+    def to_document(self) -> dict[str, Any]:
+        """As plain JSON values, with times in ISO 8601."""
+        metric = {key: self.metric.get(key) for key in ("name", "value", "low", "high")} if self.metric else None
+        return {
+            "start": self.start.isoformat(),
+            "end": self.end.isoformat(),
+            "rows": self.rows,
+            "status": self.status,
+            "verdict": self.verdict,
+            "metric": metric,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlertOutcome:
+    """One alert as people got it: `start` is that of the first window that fired, `end` that of the last."""
+
+    kind: str
+    severity: str
+    verdict: str
+    start: datetime
+    end: datetime
+    culprits: tuple[str, ...]
+    title: str
+    revised: bool
+
+    def to_document(self) -> dict[str, Any]:
+        """As plain JSON values, with times in ISO 8601."""
+        return {
+            "kind": self.kind,
+            "severity": self.severity,
+            "window": [self.start.isoformat(), self.end.isoformat()],
+            "culprits": list(self.culprits),
+            "verdict": self.verdict,
+            "title": self.title,
+        }
+
+
+def window_outcomes(session: Session, model: Model) -> list[WindowOutcome]:
+    """Every judged window in order, by its newest revision."""
+    newest: dict[tuple[datetime, datetime, int], WindowVerdict] = {}
+    chosen = select(WindowVerdict).where(WindowVerdict.model_id == model.id).order_by(WindowVerdict.revision)
+    for verdict in session.scalars(chosen):
+        newest[verdict.starts, verdict.ends, verdict.version_id] = verdict
+    status = _drift_status(session, model)
+    return [
+        WindowOutcome(
+            start=start,
+            end=end,
+            rows=verdict.rows,
+            status=status.get((start, end, version), "no_reference"),
+            verdict=verdict.verdict,
+            sentence=verdict.sentence,
+            metric=verdict.metric,
+        )
+        for (start, end, version), verdict in sorted(newest.items(), key=lambda entry: entry[0])
+    ]
+
+
+def _drift_status(session: Session, model: Model) -> dict[tuple[datetime, datetime, int], str]:
+    runs = session.execute(
+        select(CheckRun.starts, CheckRun.ends, CheckRun.version_id, CheckRun.status)
+        .where(CheckRun.model_id == model.id, CheckRun.kind == "drift")
+        .order_by(CheckRun.revision)
+    )
+    return {(starts, ends, version): status for starts, ends, version, status in runs}
+
+
+def alert_outcomes(session: Session, model: Model) -> list[AlertOutcome]:
+    """Every alert that fired, in the order of stream time; drills and those still pending do not count."""
+    fired = (
+        select(Alert)
+        .where(Alert.model_id == model.id, Alert.state != "pending", Alert.drill.is_(False))
+        .order_by(Alert.starts, Alert.id)
+    )
+    return [
+        AlertOutcome(
+            kind=alert.kind,
+            severity=alert.severity,
+            verdict=alert.verdict,
+            start=alert.starts,
+            end=alert.ends,
+            culprits=tuple(alert.culprits),
+            title=str(alert.message.get("title", "")),
+            revised=alert.revised,
+        )
+        for alert in session.scalars(fired)
+    ]
+
+
+def checked_until(session: Session, model: Model) -> datetime | None:
+    """Up to when drift was checked (or skipped for broken data), in stream time."""
+    return session.scalar(
+        select(func.max(CheckRun.ends)).where(CheckRun.model_id == model.id, CheckRun.kind == "drift")
+    )
+
+
+def conventional_alerts(session: Session, model: Model) -> int:
+    """On how many windows "p < 0.05 on any feature" (KS, χ² for categories) would have sent an alert."""
+    documents = session.scalars(
+        select(CheckRun.document).where(CheckRun.model_id == model.id, CheckRun.kind == "drift")
+    )
+    return sum(_any_small_p(document) for document in documents)
+
+
+def _any_small_p(document: dict[str, Any]) -> bool:
+    features: dict[str, Any] = document.get("features") or {}
+    return any(
+        (score.get("p_value") if score.get("p_value") is not None else 1.0) < CONVENTIONAL_P
+        for feature in features.values()
+        for name, score in (feature.get("scores") or {}).items()
+        if name in ("ks", "chi2")
+    )
