@@ -1,0 +1,111 @@
+"""Did a feature move? Profiles of every row, window by window, through the detector."""
+
+from functools import partial
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from monitor.db.checks import CheckRun
+from monitor.db.jobs import Claimed
+from monitor.db.profiles import read_profile
+from monitor.drift import Detector, FalseAlarmBudget, Reference
+from monitor.drift.profile import Profile
+from monitor.drift.report import DriftReport, FeatureReport
+from monitor.errors import BadInput
+from monitor.jobs.context import Tools
+from monitor.jobs.due import Due
+from monitor.jobs.learning import windows_missing
+from monitor.jobs.stream import Check, Measurement, Outcome, Subject, advance
+from monitor.windows import Window
+
+
+def run(tools: Tools, job: Claimed) -> None:
+    """Advance the drift stream of one version over all windows whose data were found sound."""
+    advance(tools, job, "drift", partial(_prepare, tools))
+
+
+def _prepare(tools: Tools, session: Session, subject: Subject, due: list[Due]) -> Check:
+    if subject.reference is None:
+        return lambda session, one: _learning(session, subject)
+    reference = subject.reference
+    detector = _detector(session, subject, reference, due[0].window)
+    return lambda session, one: _check(session, subject, reference, detector, one.window)
+
+
+def _learning(session: Session, subject: Subject) -> Outcome:
+    missing = windows_missing(session, subject)
+    return Outcome(
+        status="no_reference", sentence=f"learning normal, {missing} more window{'s' if missing != 1 else ''}"
+    )
+
+
+def _detector(session: Session, subject: Subject, reference: Reference, first: Window) -> Detector:
+    """The detector as the last check run left it, or a fresh one under a new reference."""
+    settings = subject.settings
+    budget = FalseAlarmBudget(incidents=settings.incidents, per_days=settings.per_days)
+    last = session.scalar(
+        select(CheckRun)
+        .where(
+            CheckRun.version_id == subject.version.id, CheckRun.kind == "drift", CheckRun.ends <= first.start,
+            CheckRun.detector_state.is_not(None),
+        )
+        .order_by(CheckRun.starts.desc(), CheckRun.revision.desc())
+        .limit(1)
+    )  # fmt: skip
+    if last is not None and last.detector_state and last.document.get("reference_id") == subject.reference_id:
+        try:
+            return Detector.restore(reference, last.detector_state, budget=budget, sensitivity=settings.sensitivity)
+        except BadInput:  # the state's format is older than this release
+            pass
+    return Detector(reference, budget=budget, sensitivity=settings.sensitivity)
+
+
+def _check(session: Session, subject: Subject, reference: Reference, detector: Detector, window: Window) -> Outcome:
+    document = {"reference_id": subject.reference_id}
+    broken = session.scalar(
+        select(CheckRun.sentence)
+        .where(
+            CheckRun.version_id == subject.version.id, CheckRun.kind == "quality", CheckRun.starts == window.start,
+            CheckRun.ends == window.end, CheckRun.document["broken"].as_boolean(),
+        )
+        .order_by(CheckRun.revision.desc())
+        .limit(1)
+    )  # fmt: skip
+    if broken is not None:
+        sentence = f"the data are broken ({broken}): the detector did not see them"
+        return Outcome(status="skipped", sentence=sentence, document=document, detector_state=detector.state())
+    counted = read_profile(
+        session, model_id=subject.model.id, version_id=subject.version.id, binning=reference.binning, window=window
+    )
+    report = detector.update(window, counted or Profile.empty(reference.binning))
+    return Outcome(
+        status=report.status,
+        sentence=report.sentence,
+        rows=counted.rows if counted else 0,
+        document=report.to_document() | document,
+        measurements=_measurements(report),
+        detector_state=detector.state(),
+    )
+
+
+def _measurements(report: DriftReport) -> tuple[Measurement, ...]:
+    return tuple(_measurement(feature) for feature in report.features.values())
+
+
+def _measurement(feature: FeatureReport) -> Measurement:
+    low, high = feature.interval
+    return Measurement(
+        subject=feature.name,
+        metric="drift",
+        status=feature.status,
+        statistic=feature.strength,
+        p_value=feature.p_value,
+        e_value=feature.e_value,
+        effect=feature.effect,
+        low=low,
+        high=high,
+        threshold=feature.threshold,
+        fired=feature.moved,
+        sentence=feature.sentence,
+        detail={"magnitude": feature.magnitude, "movement": feature.movement, "lane": feature.lane},
+    )

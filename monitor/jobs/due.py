@@ -1,0 +1,181 @@
+"""Which windows of which stream are due. Stream time decides: the watermark of traces, and that of labels."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from monitor.db.read_streams import (
+    Coverage,
+    ReferenceHead,
+    Traffic,
+    active_references,
+    frontiers,
+    has_labels,
+    incomplete,
+    label_counts,
+    traffic,
+    unjudged,
+    versions_with_traffic,
+)
+from monitor.db.registry import Model, ModelSettings, Monitor, Version
+from monitor.drift.reference import MIN_ROWS, MIN_WINDOWS
+from monitor.windows import Window, floor_to_grid, grid
+
+GROWTH = 0.05  # more labels than before by which a window is measured again
+
+
+@dataclass(frozen=True, kw_only=True)
+class Due:
+    """A window to check, and the revision that it becomes."""
+
+    window: Window
+    revision: int = 0
+    coverage: Coverage | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Streams:
+    """All that decides what is due for one model, read once."""
+
+    session: Session
+    model: Model
+    settings: ModelSettings
+    monitors: dict[str, Monitor]
+    versions: list[Version]
+    references: dict[int, ReferenceHead]
+    frontiers: dict[tuple[int, int], datetime]
+    traffic: Traffic
+
+    @classmethod
+    def of(cls, session: Session, model: Model) -> "Streams":
+        settings = ModelSettings.of(model)
+        found = traffic(session, model, timedelta(seconds=settings.window_seconds))
+        monitors = session.scalars(select(Monitor).where(Monitor.model_id == model.id, Monitor.enabled))
+        return cls(
+            session=session,
+            model=model,
+            settings=settings,
+            monitors={monitor.kind: monitor for monitor in monitors},
+            versions=versions_with_traffic(session, model, found),
+            references=active_references(session, model),
+            frontiers=frontiers(session, model),
+            traffic=found,
+        )
+
+    def due(self, version: Version, kind: str) -> list[Due]:
+        """The windows of a stream that are due, in order."""
+        if kind not in self.monitors:
+            return []
+        match kind:
+            case "quality":
+                return [Due(window=window) for window in self._quality(version)]
+            case "drift":
+                return [Due(window=window) for window in self._drift(version)]
+            case "performance":
+                return list(self._performance(version))
+            case _:
+                return [Due(window=window) for window in self._stress(version)]
+
+    def wants_reference(self, version: Version) -> bool:
+        """Whether a version without a reference has seen enough to fit one."""
+        if version.id in self.references:
+            return False
+        whole = {start: rows for start, rows in self.traffic[version.id].items() if start + self.width <= self.closed}
+        return len(whole) >= MIN_WINDOWS and sum(whole.values()) >= MIN_ROWS
+
+    @property
+    def width(self) -> timedelta:
+        return timedelta(seconds=self.settings.window_seconds)
+
+    @property
+    def closed(self) -> datetime:
+        """Windows that end by then are ready."""
+        watermark = self.model.watermark or datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+        return watermark - timedelta(seconds=self.settings.grace_seconds)
+
+    def _frontier(self, version: Version, kind: str) -> datetime | None:
+        monitor = self.monitors.get(kind)
+        return self.frontiers.get((version.id, monitor.id)) if monitor else None
+
+    def _quality(self, version: Version) -> Iterator[Window]:
+        """Windows with rows of this version, and the champion's windows in which nobody sent any."""
+        own, reference = self.traffic[version.id], self.references.get(version.id)
+        known = [self._frontier(version, "quality"), reference.ends if reference else None]
+        begin = max([min(own), *(moment for moment in known if moment is not None)])
+        for window in grid(begin, self.closed, self.width):
+            silent = version.id == self.model.champion_id and not self._anybody(window.start)
+            if window.start in own or silent:
+                yield window
+
+    def _anybody(self, start: datetime) -> bool:
+        return any(start in rows for rows in self.traffic.values())
+
+    def _drift(self, version: Version) -> list[Window]:
+        reached, frontier = self._frontier(version, "quality"), self._frontier(version, "drift")
+        if reached is None or (frontier is not None and frontier >= reached):
+            return []
+        missing = self._unjudged(version, "drift")
+        return [window for window in missing if frontier is None or window.start >= frontier]
+
+    def _unjudged(self, version: Version, kind: str) -> list[Window]:
+        quality = self.monitors.get("quality")
+        if quality is None:
+            return []
+        return unjudged(self.session, version.id, monitor_id=self.monitors[kind].id, quality_id=quality.id)
+
+    def _performance(self, version: Version) -> Iterator[Due]:
+        """Windows whose labels are mature, and measured ones whose labels went on coming."""
+        if not has_labels(self.session, self.model):
+            return
+        fresh = self._unjudged(version, "performance")
+        measured = incomplete(self.session, version.id, monitor_id=self.monitors["performance"].id)
+        coverage = self._coverage(version, [*fresh, *measured])
+        for window in sorted([*fresh, *measured]):
+            now = coverage.get(window.start)
+            if now is None or not now.labelled:
+                continue
+            if window not in measured and self.is_mature(window.end, now):
+                yield Due(window=window, coverage=now)
+            elif window in measured and self._grew(measured[window][1], now):
+                yield Due(window=window, revision=measured[window][0] + 1, coverage=now)
+
+    def is_mature(self, end: datetime, coverage: Coverage) -> bool:
+        """Whether enough labels of a window that ended at `end` have come, or no more are awaited."""
+        awaited_until = end + timedelta(seconds=self.settings.label_delay_seconds)
+        over = self.model.label_watermark is not None and self.model.label_watermark >= awaited_until
+        return over or coverage.share >= self.settings.label_maturity
+
+    def _grew(self, before: Coverage, now: Coverage) -> bool:
+        maturity = self.settings.label_maturity
+        return now.labelled > before.labelled * (1 + GROWTH) or before.share < maturity <= now.share
+
+    def _coverage(self, version: Version, windows: Iterable[Window]) -> dict[datetime, Coverage]:
+        ordered = sorted(windows)
+        if not ordered:
+            return {}
+        span = Window(ordered[0].start, max(window.end for window in ordered))
+        return label_counts(self.session, self.model, version, span, self.width)
+
+    def _stress(self, version: Version) -> Iterator[Window]:
+        """Whole periods of `stress_every_windows` windows with mature labels; only of versions with an artefact."""
+        reached = self._frontier(version, "quality")
+        if version.flavour == "none" or reached is None or not has_labels(self.session, self.model):
+            return
+        period = self.width * self.settings.stress_every_windows
+        reference = self.references.get(version.id)
+        begin = self._frontier(version, "stress") or max(
+            [min(self.traffic[version.id]), *([reference.ends] if reference else [])]
+        )
+        for window in grid(floor_to_grid(begin, period), reached, period):
+            coverage = self._sum(version, window)
+            if coverage.labelled and self.is_mature(window.end, coverage):
+                yield window
+            else:
+                return  # in order: a later period waits for this one
+
+    def _sum(self, version: Version, window: Window) -> Coverage:
+        found = label_counts(self.session, self.model, version, window, self.width).values()
+        return Coverage(kept=sum(one.kept for one in found), labelled=sum(one.labelled for one in found))

@@ -1,0 +1,57 @@
+"""Finds what is due and writes job rows for it. Idempotent: the database holds one live job a stream."""
+
+from sqlalchemy import exists, func, select
+from sqlalchemy.orm import Session
+
+from monitor.db.alerts import Outbox
+from monitor.db.jobs import Job, enqueue
+from monitor.db.registry import Model, Version
+from monitor.jobs.due import Streams
+
+BY = "plan"
+_CHECKS = {"quality": "check_quality", "drift": "check_drift", "performance": "check_performance", "stress": "stress"}
+
+
+def plan(session: Session) -> int:
+    """Write a job for every stream with due work; how many were written."""
+    planned = sum(plan_model(session, model) for model in session.scalars(select(Model).order_by(Model.id)))
+    return planned + plan_delivery(session) + _plan_retention(session)
+
+
+def plan_model(session: Session, model: Model) -> int:
+    """The same for the checks of one model."""
+    if model.watermark is None:
+        return 0
+    streams = Streams.of(session, model)
+    planned = 0
+    for version in streams.versions:
+        if streams.wants_reference(version):
+            payload = {"version_id": version.id}
+            stream = f"fit_reference:{version.id}"
+            planned += enqueue(session, "fit_reference", stream=stream, payload=payload, by=BY) is not None
+        planned += sum(_plan_check(session, streams, version, kind) for kind in _CHECKS)
+    return planned
+
+
+def _plan_check(session: Session, streams: Streams, version: Version, kind: str) -> int:
+    if not streams.due(version, kind):
+        return 0
+    monitor = streams.monitors[kind]
+    payload = {"version_id": version.id, "monitor_id": monitor.id}
+    stream = f"check:{version.id}:{monitor.id}"
+    return int(enqueue(session, _CHECKS[kind], stream=stream, payload=payload, by=BY) is not None)
+
+
+def plan_delivery(session: Session) -> int:
+    """A delivery job when a message is due."""
+    due = exists().where(Outbox.state == "queued", Outbox.run_at <= func.now())
+    if not session.scalar(select(due)):
+        return 0
+    return int(enqueue(session, "deliver", stream="deliver", payload={}, by=BY) is not None)
+
+
+def _plan_retention(session: Session) -> int:
+    recent = exists().where(Job.kind == "retain", Job.created_at > func.now() - func.make_interval(0, 0, 0, 1))
+    if session.scalar(select(recent)):
+        return 0
+    return int(enqueue(session, "retain", stream="retain", payload={}, by=BY) is not None)

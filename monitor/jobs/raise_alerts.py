@@ -1,0 +1,199 @@
+"""After every check, in its transaction: the window's verdict, the alerts of its causes, and what follows from them.
+
+Judging a window twice changes nothing: a verdict is written only if it says something new, an alert never counts a
+window twice, and messages have keys.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from sqlalchemy import exists, select
+from sqlalchemy.orm import Session, aliased
+
+from monitor.acts.promotion import confirm_serving, end_observation
+from monitor.alerts import AlertKind, AlertSnapshot, AlertState, Condition, Message, Notice, Signal, Transition, advance
+from monitor.alerts import revise as revised_snapshot
+from monitor.db.alerts import Alert, queue_messages
+from monitor.db.checks import CheckRun, WindowVerdict
+from monitor.db.jobs import enqueue
+from monitor.db.registry import Model, Version
+from monitor.jobs.context import Tools
+from monitor.jobs.facts import Known, known_of, record_verdict
+from monitor.jobs.propose import propose_if_warranted
+from monitor.jobs.signals import RULES, signals
+from monitor.jobs.wording import fired_message, resolved_message
+from monitor.performance import Verdict
+from monitor.windows import Window
+
+BY = "policy"
+_SAME_INCIDENT = timedelta(days=7)
+_WORST_FIRST = (
+    Verdict.CONCEPT_DRIFT, Verdict.HARMFUL_COVARIATE_SHIFT, Verdict.FRAGILE, Verdict.PENDING_LABELS,
+    Verdict.HARMLESS_DRIFT, Verdict.HEALTHY,
+)  # fmt: skip
+
+
+def judge(session: Session, tools: Tools, model: Model, version: Version, window: Window, now: datetime) -> Known:
+    """Judge a window by its newest check runs; bring verdict, alerts, messages and proposals up to date."""
+    known = known_of(session, version, window)
+    if known.is_judged and record_verdict(session, model, version, known):
+        _revise_alerts(session, model, known)
+    if not _speaks(session, model, version, known):
+        return known
+    for signal in signals(session, model.name, known):
+        _signal(session, tools, model, version, known, signal, now)
+    if version.id == model.champion_id and known.rows:
+        confirm_serving(session, version, now)
+        end_observation(session, version, now)
+    return known
+
+
+def _speaks(session: Session, model: Model, version: Version, known: Known) -> bool:
+    """A model has one live alert a cause: the version that served most rows of the window speaks for it."""
+    if version.id == model.champion_id and known.rows:
+        return True
+    bigger = exists().where(
+        CheckRun.model_id == model.id, CheckRun.kind == "quality", CheckRun.version_id != version.id,
+        CheckRun.starts == known.window.start, CheckRun.ends == known.window.end, CheckRun.rows > known.rows,
+    )  # fmt: skip
+    return not session.scalar(select(bigger))
+
+
+def _signal(
+    session: Session, tools: Tools, model: Model, version: Version, known: Known, signal: Signal, now: datetime
+) -> None:
+    alert = _live(session, model, signal) or _same_incident(session, model, signal)
+    current = AlertSnapshot.from_document(alert.snapshot) if alert else None
+    step = advance(current, signal, RULES[signal.kind])
+    if step is None or (alert is None and step.snapshot.state is AlertState.NO_DATA):
+        return
+    alert = _write(session, model, version, alert, signal, step, now)
+    if step.notice is not None:
+        _tell(session, tools, model, known, signal, alert, step, now)
+    if step.notice is Notice.FIRED:
+        _order_report(session, model, alert, known.window)
+    if step.snapshot.state in (AlertState.FIRING, AlertState.ACKNOWLEDGED) and signal.condition is Condition.FIRING:
+        propose_if_warranted(session, model, version, known, alert, now)
+
+
+def _live(session: Session, model: Model, signal: Signal) -> Alert | None:
+    chosen = select(Alert).where(Alert.model_id == model.id, Alert.cause == signal.cause, Alert.state != "resolved")
+    return session.scalar(chosen.with_for_update())
+
+
+def _same_incident(session: Session, model: Model, signal: Signal) -> Alert | None:
+    """Drift that comes back within seven days is the same incident: its alert opens again, without a new message."""
+    if signal.kind is not AlertKind.DRIFT or signal.condition is not Condition.FIRING:
+        return None
+    alert = session.scalar(
+        select(Alert)
+        .where(Alert.model_id == model.id, Alert.cause == signal.cause, Alert.state == "resolved")
+        .order_by(Alert.ends.desc())
+        .limit(1)
+        .with_for_update()
+    )
+    if alert is None or alert.drill or not alert.snapshot:
+        return None
+    snapshot = AlertSnapshot.from_document(alert.snapshot)
+    if signal.window.start - snapshot.seen_until >= _SAME_INCIDENT or signal.window.end <= snapshot.seen_until:
+        return None
+    alert.snapshot = replace(snapshot, state=AlertState.FIRING, clear_windows=0).to_document()
+    alert.resolved_at = None
+    return alert
+
+
+def _write(
+    session: Session,
+    model: Model,
+    version: Version,
+    alert: Alert | None,
+    signal: Signal,
+    step: Transition,
+    now: datetime,
+) -> Alert:
+    if alert is None:
+        alert = Alert(model_id=model.id, version_id=version.id, cause=signal.cause, opened_at=now)
+        session.add(alert)
+    after = step.snapshot
+    alert.kind, alert.severity, alert.state, alert.verdict = after.kind, after.severity, after.state, after.verdict
+    alert.starts, alert.ends = after.starts, after.ends
+    alert.culprits, alert.snapshot, alert.revised = list(after.culprits), after.to_document(), after.revised
+    if after.state is AlertState.RESOLVED:
+        alert.resolved_at = now
+    session.flush()
+    return alert
+
+
+def _tell(
+    session: Session, tools: Tools, model: Model, known: Known, signal: Signal, alert: Alert, step: Transition,
+    now: datetime,
+) -> None:  # fmt: skip
+    link = f"{tools.link}/?view=alerts&alert={alert.id}" if tools.link else ""
+    message = _message(model, signal, known, step, link)
+    if step.notice is not Notice.RESOLVED:
+        alert.message = message.to_document()
+    queue_messages(
+        session, event=str(step.notice), message=message.to_document(), severity=alert.severity, model_id=model.id,
+        alert_id=alert.id, key=f"alert:{alert.id}:{step.notice}:{known.window.end.isoformat()}",
+    )  # fmt: skip
+
+
+def _message(model: Model, signal: Signal, known: Known, step: Transition, link: str) -> Message:
+    if step.notice is Notice.RESOLVED:
+        return resolved_message(model.name, signal, known, step.snapshot, link=link)
+    return fired_message(model.name, signal, known, step.snapshot, why=step.why, link=link)
+
+
+def _order_report(session: Session, model: Model, alert: Alert, window: Window) -> None:
+    payload = {
+        "model_id": model.id,
+        "version_id": alert.version_id,
+        "alert_id": alert.id,
+        "starts": window.start.isoformat(),
+        "ends": window.end.isoformat(),
+    }
+    enqueue(session, "report", stream=f"report:{model.id}:{window.start.isoformat()}", payload=payload, by=BY)
+
+
+def _revise_alerts(session: Session, model: Model, known: Known) -> None:
+    """A window's verdict changed after its alert was sent: the alert takes the worst verdict of its windows."""
+    chosen = select(Alert).where(
+        Alert.model_id == model.id, Alert.kind.in_((AlertKind.DRIFT, AlertKind.PERFORMANCE)), ~Alert.drill,
+        Alert.starts < known.window.end, Alert.ends > known.window.start, Alert.state != AlertState.PENDING,
+    )  # fmt: skip
+    for alert in session.scalars(chosen.with_for_update()):
+        worst = _worst(_verdicts(session, alert))
+        if worst is None or worst == alert.verdict:
+            continue
+        snapshot = AlertSnapshot.from_document(alert.snapshot)
+        after = revised_snapshot(snapshot, _told_again(model, alert, known, worst)).snapshot
+        alert.verdict, alert.revised, alert.snapshot = after.verdict, after.revised, after.to_document()
+    session.flush()
+
+
+def _told_again(model: Model, alert: Alert, known: Known, verdict: Verdict) -> Signal:
+    snapshot = AlertSnapshot.from_document(alert.snapshot)
+    return Signal(
+        model=model.name, cause=alert.cause, window=known.window, condition=Condition.FIRING, kind=snapshot.kind,
+        severity=snapshot.severity, verdict=verdict,
+    )  # fmt: skip
+
+
+def _verdicts(session: Session, alert: Alert) -> Sequence[str]:
+    """The newest verdict of each window that the alert spans."""
+    newest = (
+        select(WindowVerdict)
+        .where(
+            WindowVerdict.model_id == alert.model_id, WindowVerdict.starts >= alert.starts,
+            WindowVerdict.ends <= alert.ends,
+        )
+        .distinct(WindowVerdict.version_id, WindowVerdict.starts)
+        .order_by(WindowVerdict.version_id, WindowVerdict.starts, WindowVerdict.revision.desc())
+        .subquery()
+    )  # fmt: skip
+    return session.scalars(select(aliased(WindowVerdict, newest).verdict)).all()
+
+
+def _worst(verdicts: Sequence[str]) -> Verdict | None:
+    return next((verdict for verdict in _WORST_FIRST if verdict.value in verdicts), None)

@@ -1,0 +1,179 @@
+"""Is the model more fragile on today's data? A stress tick on recent labelled traces, held against registration."""
+
+import json
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sqlalchemy.orm import Session
+
+from monitor.artifacts.load import LoadedModel
+from monitor.artifacts.manifest import Manifest
+from monitor.db.checks import Campaign, CheckRun
+from monitor.db.jobs import Claimed
+from monitor.db.registry import ModelSettings
+from monitor.db.traces import read_traces
+from monitor.errors import BadInput
+from monitor.jobs.child import run_in_child
+from monitor.jobs.context import Tools
+from monitor.jobs.due import Due
+from monitor.jobs.samples import judged, numbers, reference_sample
+from monitor.jobs.stream import Check, Measurement, Outcome, Subject, advance
+from monitor.jobs.stress_child import Headline, stress_test
+from monitor.robustness import reality_cap
+from monitor.schema import FloatArray, Schema
+
+TICK_ROWS = 512
+REGISTRATION_ROWS = 1_024
+_POSITIVES = 0.25  # at least this share where there are as many: an AUC of six positives says nothing
+_MOST_READ = 20_000
+_WORK = "monitor.jobs.stress_child:run"
+
+
+def run(tools: Tools, job: Claimed) -> None:
+    """Stress one version on each whole period of windows."""
+    advance(tools, job, "stress", partial(_prepare, tools))
+
+
+def baseline_for(
+    model: LoadedModel, judged_rows: pd.DataFrame, schema: Schema, settings: ModelSettings, *, task: str, seed: int = 0
+) -> dict[str, Any]:
+    """What a stress test on reference rows says, as parts of `Version.baseline` that later ticks are held against.
+
+    They are stress, corrupted_auc and operating_threshold; none when the labelled rows (`label` as text) are too few or
+    of one class.
+    """
+    y = numbers(judged_rows["label"], task, settings.positive)
+    known = np.isfinite(y)
+    rows, targets = schema.encode(judged_rows[known]), y[known]
+    if len(rows) < 2 or (task == "classification" and np.unique(targets).size < 2):
+        return {}
+    threshold = _operating_threshold(model, rows, targets) if task == "classification" else None
+    cap = reality_cap(schema, rows, targets) if task == "classification" else None
+    chosen = _chosen(targets, REGISTRATION_ROWS, task, seed)
+    _, headline = stress_test(
+        model, rows[chosen], targets[chosen], reference=rows, schema=schema, level=settings.stress_level,
+        threshold=threshold, cap=cap, seed=seed, most=REGISTRATION_ROWS, clock=time.perf_counter,
+    )  # fmt: skip
+    return {
+        "stress": headline.to_document() | {"reality_cap": cap},
+        "corrupted_auc": headline.corrupted_auc,
+        "operating_threshold": threshold,
+    }
+
+
+def _operating_threshold(model: LoadedModel, rows: FloatArray, y: FloatArray) -> float:
+    """The score above which as many rows lie as there are positives."""
+    return float(np.quantile(model.predict_score(rows), 1 - (y > 0).mean()))
+
+
+def _chosen(y: FloatArray, most: int, task: str, seed: int) -> "np.ndarray[Any, np.dtype[np.intp]]":
+    """At most `most` rows in their order, with a quarter of positives where the data have so many."""
+    rng = np.random.default_rng(seed)
+    if len(y) <= most:
+        return np.arange(len(y))
+    if task != "classification":
+        return np.sort(rng.choice(len(y), most, replace=False))
+    positive, negative = np.flatnonzero(y == 1), np.flatnonzero(y != 1)
+    wanted = min(positive.size, max(int(most * _POSITIVES), round(most * positive.size / len(y))))
+    wanted = max(wanted, most - negative.size)
+    taken = rng.choice(positive, wanted, replace=False), rng.choice(negative, most - wanted, replace=False)
+    return np.sort(np.concatenate(taken))
+
+
+def _prepare(tools: Tools, session: Session, subject: Subject, due: list[Due]) -> Check:
+    reference = reference_sample(session, subject)
+    known = subject.schema.encode(reference) if len(reference) else None
+    return lambda session, one: _check(tools, session, subject, known, one)
+
+
+def _check(tools: Tools, session: Session, subject: Subject, reference: FloatArray | None, due: Due) -> Outcome:
+    frame = read_traces(
+        session, subject.model, due.window, version=subject.version.name, labelled=True, limit=_MOST_READ
+    )
+    rows = judged(frame, subject.model.task, subject.settings)
+    encoded = subject.schema.encode(rows.frame)
+    if len(rows.y) < 2 or (subject.model.task == "classification" and np.unique(rows.y).size < 2):
+        sentence = f"{len(rows.y)} labelled rows of the period, and both classes are needed to stress the model"
+        return Outcome(status="insufficient", sentence=sentence, rows=len(rows.y))
+    seed = subject.version.id * 1_000_003 + int(due.window.start.timestamp()) // 60
+    chosen = _chosen(rows.y, TICK_ROWS, subject.model.task, seed)
+    known = encoded if reference is None else reference
+    try:
+        report, headline = _in_child(tools, subject, encoded[chosen], rows.y[chosen], known, seed)
+    except BadInput as error:
+        return Outcome(status="error", sentence=str(error), rows=len(chosen))
+    registered = _registered(subject)
+    below = registered is not None and headline.fell_below(registered)
+    return Outcome(
+        rows=len(chosen),
+        sentence=_sentence(headline, registered, below),
+        document={"headline": headline.to_document(), "below_registration": below},
+        measurements=(_measurement(headline, registered, below), *_corrupted(headline)),
+        after=partial(_store, report, seed),
+    )
+
+
+def _registered(subject: Subject) -> Headline | None:
+    document: dict[str, Any] = subject.version.baseline.get("stress") or {}
+    same_level = document.get("level") == subject.settings.stress_level
+    return Headline.from_document(document) if same_level and "value" in document else None
+
+
+def _in_child(
+    tools: Tools, subject: Subject, rows: FloatArray, y: FloatArray, reference: FloatArray, seed: int
+) -> tuple[dict[str, Any], Headline]:
+    baseline = subject.version.baseline
+    given = {
+        "manifest": Manifest.from_document(subject.version.manifest).to_document(),
+        "store": str(tools.store.root),
+        "factories": sorted(tools.factories),
+        "schema": subject.schema.to_document(),
+        "level": subject.settings.stress_level,
+        "threshold": baseline.get("operating_threshold"),
+        "cap": (baseline.get("stress") or {}).get("reality_cap"),
+        "seed": seed,
+    }
+    with tempfile.TemporaryDirectory(prefix="holdfast-stress-") as name:
+        folder = Path(name)
+        (folder / "given.json").write_text(json.dumps(given), encoding="utf-8")
+        np.savez(folder / "rows.npz", rows=rows, y=y, reference=reference)
+        run_in_child(_WORK, folder, tools=tools)
+        found = json.loads((folder / "found.json").read_text(encoding="utf-8"))
+    return found["report"], Headline.from_document(found["headline"])
+
+
+def _sentence(headline: Headline, registered: Headline | None, below: bool) -> str:
+    now = f"{headline.words} at {headline.level} is {headline.value:.3f} [{headline.low:.3f}, {headline.high:.3f}]"
+    moved = f" when {', '.join(headline.budget[:3])}" if headline.budget else ""
+    if registered is None:
+        return f"{now}{moved}"
+    before = f"{registered.value:.3f} [{registered.low:.3f}, {registered.high:.3f}] at registration"
+    return f"{now}{moved}, {'below' if below else 'against'} {before}"
+
+
+def _measurement(headline: Headline, registered: Headline | None, below: bool) -> Measurement:
+    return Measurement(
+        subject=headline.metric, metric=headline.metric, statistic=headline.value, low=headline.low, high=headline.high,
+        threshold=registered.low if registered else None, fired=below, detail={"level": headline.level},
+        effect=headline.value - registered.value if registered else None,
+    )  # fmt: skip
+
+
+def _corrupted(headline: Headline) -> tuple[Measurement, ...]:
+    if headline.corrupted_auc is None:
+        return ()
+    return (Measurement(subject="corrupted_auc", metric="corrupted_auc", statistic=headline.corrupted_auc),)
+
+
+def _store(report: dict[str, Any], seed: int, session: Session, run: CheckRun) -> None:
+    session.add(
+        Campaign(
+            model_id=run.model_id, version_id=run.version_id, check_run_id=run.id, purpose="tick", plan="tick",
+            starts=run.starts, ends=run.ends, seed=seed, report=report,
+        )
+    )  # fmt: skip

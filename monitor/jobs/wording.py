@@ -1,0 +1,110 @@
+"""What people are told when an alert changes: from a window's facts to one message."""
+
+from datetime import datetime
+
+from monitor.alerts import AlertKind, AlertSnapshot, Message, Notice, Severity, Signal
+from monitor.jobs.facts import Known
+from monitor.performance import Verdict
+
+_TITLES = {
+    Verdict.PIPELINE_BREAK: "pipeline break, not drift",
+    Verdict.FRAGILE: "more fragile",
+    Verdict.HARMFUL_COVARIATE_SHIFT: "harmful drift",
+    Verdict.CONCEPT_DRIFT: "concept drift",
+    Verdict.HARMLESS_DRIFT: "harmless drift",
+    Verdict.PENDING_LABELS: "features moved; labels will tell whether it hurts",
+    Verdict.HEALTHY: "healthy",
+}
+_BUTTONS = ("Acknowledge", "Playbook", "Silence", "Useful | Expected | False")
+_SHOWN_CULPRITS = 3
+
+
+def fired_message(model: str, signal: Signal, known: Known, snapshot: AlertSnapshot, *, why: str, link: str) -> Message:
+    """An alert began, or became worse."""
+    do, dont = _advice(known.judgement.advice)
+    told = (
+        f"{known.judgement.sentence}",
+        *_features(known, signal),
+        _since(snapshot),
+        "" if snapshot.bad_windows == 1 else why,
+    )
+    return Message(
+        title=f"{model}: {title_of(signal)}{_when(snapshot)}",
+        severity=Severity(snapshot.severity),
+        lines=tuple(line for line in dict.fromkeys(told) if line),
+        do=do,
+        dont=dont,
+        link=link,
+        labels=_BUTTONS,
+    )
+
+
+def resolved_message(model: str, signal: Signal, known: Known, snapshot: AlertSnapshot, *, link: str) -> Message:
+    """An alert is over."""
+    lasted = snapshot.ends - snapshot.starts
+    metric = f"{known.facts.realised}." if known.facts.realised is not None else ""
+    return Message(
+        title=f"{model}: {_TITLES[snapshot.verdict]} is over",
+        severity=Severity(snapshot.severity),
+        lines=tuple(line for line in (f"It lasted {_span(lasted.total_seconds())} of traffic.", metric) if line),
+        link=link,
+        resolved=True,
+    )
+
+
+def title_of(signal: Signal) -> str:
+    """The problem in a few words."""
+    if signal.kind is AlertKind.ROBUSTNESS and signal.culprits:
+        return f"somebody adapts to the model in {signal.culprits[0]}"
+    if signal.kind is AlertKind.DRIFT and signal.verdict is Verdict.PENDING_LABELS and signal.culprits:
+        more = len(signal.culprits) - 1
+        return f"{signal.culprits[0]}{f' and {more} more' if more else ''} moved; labels will tell whether it hurts"
+    return _TITLES[signal.verdict]
+
+
+def _when(snapshot: AlertSnapshot) -> str:
+    return f" since {_day(snapshot.starts)} ({snapshot.bad_windows} windows)" if snapshot.bad_windows > 1 else ""
+
+
+def _since(snapshot: AlertSnapshot) -> str:
+    return f"Window {_moment(snapshot.starts)} – {_moment(snapshot.ends)} UTC." if snapshot.bad_windows == 1 else ""
+
+
+def _features(known: Known, signal: Signal) -> list[str]:
+    """A sentence for each of the worst culprits of the detector."""
+    if "drift" not in known.runs or signal.kind is AlertKind.QUALITY:
+        return []
+    features = known.runs["drift"].document.get("features", {})
+    told = [features[name].get("sentence", "") for name in known.facts.moved[:_SHOWN_CULPRITS] if name in features]
+    return [f"{sentence}." for sentence in told if sentence]
+
+
+def _advice(advice: str) -> tuple[str, str]:
+    """What to do, and what not to do."""
+    do, _, dont = advice.partition("Do NOT ")
+    return do.strip(), dont.strip()
+
+
+def _day(moment: datetime) -> str:
+    return f"{moment:%-d %b}"
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%-d %b %H:%M}"
+
+
+def _span(seconds: float) -> str:
+    """A stretch of time in its two largest units.
+
+    >>> _span(2 * 86_400 + 4 * 3_600)
+    '2 d 4 h'
+    """
+    days, rest = divmod(int(seconds), 86_400)
+    hours, minutes = rest // 3_600, rest % 3_600 // 60
+    parts = [f"{number} {unit}" for number, unit in ((days, "d"), (hours, "h"), (minutes, "min")) if number]
+    return " ".join(parts[:2]) or "0 min"
+
+
+def event_of(notice: Notice) -> str:
+    """The outbox's word for a notice."""
+    return notice.value

@@ -1,0 +1,65 @@
+"""The alarm clock: every few seconds it plans what is due, takes back lapsed leases and expires old proposals.
+
+APScheduler only rings. Schedules are rows of ours, and two schedulers are harmless: whatever they do is idempotent.
+"""
+
+import threading
+from collections.abc import Callable
+
+import structlog
+from apscheduler.schedulers.background import BackgroundScheduler
+from sqlalchemy import Engine
+
+from monitor.acts.retraining import expire_due
+from monitor.db.engine import database_now, transaction
+from monitor.db.jobs import reap
+from monitor.jobs.plan import plan
+
+log = structlog.get_logger()
+
+
+def tick(engine: Engine) -> None:
+    """One ring; nothing that goes wrong may stop the clock."""
+    for name, act in _ACTS.items():
+        try:
+            act(engine)
+        except Exception as error:
+            log.error("the scheduler's tick failed", act=name, error=f"{type(error).__name__}: {error}")
+
+
+def _reap(engine: Engine) -> None:
+    with transaction(engine) as session:
+        returned = reap(session)
+    if returned:
+        log.warning("took back jobs of a dead or frozen worker", jobs=returned)
+
+
+def _plan(engine: Engine) -> None:
+    with transaction(engine) as session:
+        plan(session)
+
+
+def _expire(engine: Engine) -> None:
+    with transaction(engine) as session:
+        expire_due(session, database_now(session))
+
+
+_ACTS: dict[str, Callable[[Engine], None]] = {"reap": _reap, "plan": _plan, "expire": _expire}
+
+
+def start(engine: Engine, *, every_seconds: float = 1.0) -> BackgroundScheduler:
+    """A running clock in a thread of its own; `shutdown()` ends it."""
+    clock = BackgroundScheduler(timezone="UTC")
+    clock.add_job(
+        tick, "interval", seconds=every_seconds, args=[engine], id="tick", coalesce=True, max_instances=1,
+        misfire_grace_time=None,
+    )  # fmt: skip
+    clock.start()
+    return clock
+
+
+def run(engine: Engine, *, every_seconds: float = 1.0, stop: threading.Event) -> None:
+    """Ring until `stop` is set."""
+    clock = start(engine, every_seconds=every_seconds)
+    stop.wait()
+    clock.shutdown()
