@@ -1,0 +1,170 @@
+"""The governed loop, as people and policy act on it: propose, approve, reject, cancel, expire, freeze.
+
+Promotion and rollback live in `acts.promotion`, the transition function in `acts.proposals`; both can be had from here.
+"""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from monitor.acts.promotion import (
+    approve_promotion,
+    confirm_serving,
+    end_observation,
+    promote,
+    promote_again,
+    rollback,
+)
+from monitor.acts.proposals import LIFETIME, announce, lock, move, subject_of, vote
+from monitor.alerts import Severity
+from monitor.db.audit import record
+from monitor.db.base import Json
+from monitor.db.jobs import Job, enqueue, request_cancel
+from monitor.db.registry import Model, champion
+from monitor.db.retraining import Proposal, Vote
+from monitor.errors import StaleDecision
+from monitor.governance import POLICY, Action, Actor, Evidence, ProposalState, authorize
+from monitor.performance.verdict import Verdict
+
+__all__ = [
+    "approve", "approve_promotion", "cancel", "confirm_serving", "end_observation", "expire_due", "freeze", "move",
+    "promote", "promote_again", "propose", "reject", "rollback", "unfreeze",
+]  # fmt: skip
+
+_EXPIRING = (
+    ProposalState.DRAFT,
+    ProposalState.PROPOSED,
+    ProposalState.AWAITING_APPROVAL,
+    ProposalState.AWAITING_PROMOTION,
+)
+
+
+def propose(
+    session: Session, model: Model, *, evidence: Evidence, verdict: Verdict | str, reason: str, alert_id: int | None,
+    snapshot: Json, by: Actor, now: datetime, recipe: str = "hardened", lifetime: timedelta = LIFETIME,
+) -> Proposal | None:  # fmt: skip
+    """Ask to retrain the champion on this evidence; None when the model has an open proposal already.
+
+    Raises:
+        NotAllowed: `by` may not ask for a retraining.
+        StaleDecision: the model is frozen; automatic acts are stopped.
+    """
+    authorize(by, Action.REQUEST_RETRAINING)
+    if model.frozen:
+        raise StaleDecision(f"model {model.name} is frozen: unfreeze it before asking for a retraining")
+    proposal = Proposal(
+        model_id=model.id,
+        champion_id=champion(session, model).id,
+        alert_id=alert_id,
+        state=ProposalState.DRAFT.value,
+        reason=reason,
+        verdict=str(verdict),
+        requested_by=by.id,
+        evidence=evidence.to_document(),
+        evidence_sha256=evidence.sha256,
+        recipe=recipe,
+        snapshot=snapshot,
+        expires_at=now + lifetime,
+    )
+    try:
+        with session.begin_nested():
+            session.add(proposal)
+    except IntegrityError:
+        return None  # the database holds one open proposal a model
+    move(session, proposal, ProposalState.PROPOSED, by=by, now=now, sentence=reason)
+    move(session, proposal, ProposalState.AWAITING_APPROVAL, by=by, now=now)
+    announce(
+        session, proposal, event="proposed", severity=Severity.TICKET, title="retraining is proposed",
+        lines=(reason, evidence.expected_benefit, evidence.cost), do=f"review proposal #{proposal.id}.",
+    )  # fmt: skip
+    return proposal
+
+
+def approve(
+    session: Session, proposal: Proposal, *, by: Actor, evidence_sha256: str, reason: str = "", now: datetime
+) -> None:
+    """Approve a proposal on the evidence with hash `evidence_sha256`, which `by` was shown; its training is queued.
+
+    Raises:
+        NotAllowed: `by` lacks the approver role, or asked for this retraining themselves.
+        StaleDecision: the proposal was decided, edited or expired in the meantime.
+    """
+    model = lock(
+        session, proposal, state=ProposalState.AWAITING_APPROVAL, evidence_sha256=evidence_sha256, now=now
+    )  # fmt: skip
+    vote(
+        session, proposal, model, Action.APPROVE, by=by, evidence_sha256=evidence_sha256, reason=reason, now=now
+    )  # fmt: skip
+    move(session, proposal, ProposalState.APPROVED, by=by, now=now, sentence=reason)
+    move(session, proposal, ProposalState.QUEUED, by=by, now=now)
+    enqueue(session, "retrain", stream=subject_of(proposal), payload={"proposal_id": proposal.id}, by=by.id)
+
+
+def reject(
+    session: Session, proposal: Proposal, *, by: Actor, evidence_sha256: str, reason: str, now: datetime
+) -> None:
+    """Decide against a proposal, before its training or before its promotion.
+
+    Raises:
+        NotAllowed: `by` may not decide.
+        StaleDecision: the proposal was decided, edited or expired in the meantime.
+    """
+    authorize(by, Action.REJECT)
+    session.refresh(proposal)
+    before_promotion = proposal.state == ProposalState.AWAITING_PROMOTION
+    state = ProposalState.AWAITING_PROMOTION if before_promotion else ProposalState.AWAITING_APPROVAL
+    lock(session, proposal, state=state, evidence_sha256=evidence_sha256, now=now)
+    session.add(
+        Vote(
+            proposal_id=proposal.id, stage="promotion" if before_promotion else "training", actor=by.id,
+            decision="reject", reason=reason, evidence_sha256=evidence_sha256, at=now,
+            as_validator="validator" in by.roles,
+        )
+    )  # fmt: skip
+    move(session, proposal, ProposalState.REJECTED, by=by, now=now, sentence=reason)
+
+
+def cancel(session: Session, proposal: Proposal, *, by: Actor, reason: str, now: datetime) -> None:
+    """Take a proposal back, or stop its training; the child process ends within seconds.
+
+    Raises:
+        NotAllowed: `by` may not cancel.
+        IllegalTransition: it is promoted or closed.
+    """
+    authorize(by, Action.CANCEL)
+    move(session, proposal, ProposalState.CANCELLED, by=by, now=now, sentence=reason)
+    live = select(Job.id).where(Job.stream == subject_of(proposal), Job.state.in_(("queued", "running")))
+    for job_id in session.scalars(live):
+        request_cancel(session, job_id)
+
+
+def expire_due(session: Session, now: datetime) -> int:
+    """Close the proposals that nobody decided in time, by database time; how many."""
+    due = select(Proposal).where(Proposal.state.in_(_EXPIRING), Proposal.expires_at <= now)
+    locked = session.scalars(due.with_for_update(skip_locked=True, key_share=True)).all()
+    for proposal in locked:
+        move(session, proposal, ProposalState.EXPIRED, by=POLICY, now=now, sentence="Nobody decided in time.")
+    return len(locked)
+
+
+def freeze(session: Session, model: Model, *, by: Actor, reason: str, now: datetime) -> None:
+    """Stop every automatic act on a model; people may still act."""
+    _set_frozen(session, model, True, by=by, reason=reason, now=now)
+
+
+def unfreeze(session: Session, model: Model, *, by: Actor, reason: str, now: datetime) -> None:
+    """Let policy act on a model again."""
+    _set_frozen(session, model, False, by=by, reason=reason, now=now)
+
+
+def _set_frozen(session: Session, model: Model, frozen: bool, *, by: Actor, reason: str, now: datetime) -> None:
+    authorize(by, Action.FREEZE)
+    session.refresh(model, with_for_update={"key_share": True})
+    word = "frozen" if frozen else "unfrozen"
+    if model.frozen == frozen:
+        raise StaleDecision(f"model {model.name} is {word} already")
+    model.frozen = frozen
+    session.flush()
+    record(session, f"model.{word}", by=by.id, subject=f"model:{model.id}", at=now, model=model.name, reason=reason)
