@@ -1,11 +1,16 @@
 """Counts of every row, sampled or not: append-only deltas a batch, added up when a window is read."""
 
 from datetime import datetime
+from functools import reduce
+from operator import add
 
-from sqlalchemy import ForeignKey, Index
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import ForeignKey, Index, delete, func, select
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from monitor.db.base import Base, CreatedAt, Id
+from monitor.db.registry import Reference
+from monitor.drift.profile import Binning, Profile
+from monitor.windows import Window
 
 
 class ProfileDelta(Base):
@@ -22,3 +27,79 @@ class ProfileDelta(Base):
     rows: Mapped[int]
     counts: Mapped[bytes]  # monitor.drift.profile.Profile.to_bytes()
     created_at: Mapped[CreatedAt]
+
+
+def add_profile(
+    session: Session, *, model_id: int, version_id: int, binning_id: str, bucket: datetime, profile: Profile
+) -> None:
+    """Append the counts of one batch in one bucket."""
+    session.add(
+        ProfileDelta(
+            model_id=model_id,
+            version_id=version_id,
+            binning_id=binning_id,
+            bucket=bucket,
+            rows=profile.rows,
+            counts=profile.to_bytes(),
+        )
+    )
+
+
+def read_profile(
+    session: Session, *, model_id: int, version_id: int, binning: Binning, window: Window
+) -> Profile | None:
+    """The sum over the buckets that start within the window; None when no row was counted."""
+    session.flush()
+    found = select(ProfileDelta.counts).where(
+        ProfileDelta.model_id == model_id,
+        ProfileDelta.version_id == version_id,
+        ProfileDelta.binning_id == binning.binning_id,
+        ProfileDelta.bucket >= window.start,
+        ProfileDelta.bucket < window.end,
+    )
+    profiles = [Profile.from_bytes(counts, binning) for counts in session.scalars(found)]
+    return reduce(add, profiles) if profiles else None
+
+
+def compact(session: Session, model_id: int) -> int:
+    """Replace the deltas of each bucket by their sum; returns how many rows went away. Reads give the same counts."""
+    frozen = select(Reference.binning_id, Reference.document["binning"]).where(Reference.model_id == model_id)
+    documents = {row[0]: row[1] for row in session.execute(frozen)}
+    gone = 0
+    for binning in map(Binning.from_document, documents.values()):
+        for version_id, bucket in _crowded(session, model_id, binning.binning_id):
+            gone += _merge(session, model_id, version_id, binning, bucket)
+    return gone
+
+
+def _crowded(session: Session, model_id: int, binning_id: str) -> list[tuple[int, datetime]]:
+    grouped = (
+        select(ProfileDelta.version_id, ProfileDelta.bucket)
+        .where(ProfileDelta.model_id == model_id, ProfileDelta.binning_id == binning_id)
+        .group_by(ProfileDelta.version_id, ProfileDelta.bucket)
+        .having(func.count() > 1)
+        .order_by(ProfileDelta.version_id, ProfileDelta.bucket)
+    )
+    return [(row.version_id, row.bucket) for row in session.execute(grouped)]
+
+
+def _merge(session: Session, model_id: int, version_id: int, binning: Binning, bucket: datetime) -> int:
+    # only the rows that this transaction took away are summed, so a delta that comes meanwhile stays
+    taken = (
+        delete(ProfileDelta)
+        .where(
+            ProfileDelta.model_id == model_id,
+            ProfileDelta.version_id == version_id,
+            ProfileDelta.binning_id == binning.binning_id,
+            ProfileDelta.bucket == bucket,
+        )
+        .returning(ProfileDelta.counts)
+    )
+    parts = session.scalars(taken, execution_options={"synchronize_session": False}).all()
+    profiles = [Profile.from_bytes(counts, binning) for counts in parts]
+    if profiles:
+        add_profile(
+            session, model_id=model_id, version_id=version_id, binning_id=binning.binning_id, bucket=bucket,
+            profile=reduce(add, profiles),
+        )  # fmt: skip
+    return max(0, len(profiles) - 1)

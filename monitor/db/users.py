@@ -1,11 +1,26 @@
 """People, their sessions and one-time sign-in links. Only hashes of secrets are stored."""
 
-from datetime import datetime
+import hashlib
+import re
+import secrets
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 
-from sqlalchemy import ForeignKey
-from sqlalchemy.orm import Mapped, mapped_column
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerifyMismatchError
+from sqlalchemy import ColumnElement, ForeignKey, func, select, update
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from monitor.db.base import Base, CreatedAt, Id
+from monitor.errors import BadInput, NotAllowed, NotFound
+from monitor.governance.roles import POLICY, Actor, Role
+
+IDLE = timedelta(minutes=30)
+LONGEST_SESSION = timedelta(hours=8)
+LEAST_PASSWORD = 12  # characters
+_TOUCH_EVERY = timedelta(minutes=1)
+_NAME = re.compile(r"[\w.@+-]{1,100}")
+_HASHER = PasswordHasher()
 
 
 class User(Base):
@@ -43,3 +58,151 @@ class SignIn(Base):
     seen_at: Mapped[CreatedAt]
     expires_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
+
+
+def create_user(session: Session, name: str, roles: Iterable[str], password: str | None = None) -> User:
+    """A new account. Without a password it can be entered by a link only."""
+    if not _NAME.fullmatch(name) or name == POLICY.name:
+        raise BadInput(f"expected a name of letters, digits and . @ + - _ other than {POLICY.name!r}, got {name!r}")
+    if find_user(session, name) is not None:
+        raise BadInput(f"expected a new name, got {name!r}, who has an account already")
+    user = User(name=name, roles=_roles(roles), password_hash=_hash_password(password) if password else None)
+    session.add(user)
+    session.flush()
+    return user
+
+
+def users(session: Session) -> list[User]:
+    """Every account, by name."""
+    return list(session.scalars(select(User).order_by(User.name)))
+
+
+def find_user(session: Session, name: str) -> User | None:
+    """The account of this name."""
+    return session.scalar(select(User).where(User.name == name))
+
+
+def user_named(session: Session, name: str) -> User:
+    """The account of this name; when there is none, the message lists who there is."""
+    user = find_user(session, name)
+    if user is None:
+        known = ", ".join(other.name for other in users(session)) or "none yet"
+        raise NotFound(f"no user {name!r}; there are: {known}")
+    return user
+
+
+def change_user(
+    session: Session, user: User, *, roles: Iterable[str] | None = None, password: str | None = None,
+    disabled: bool | None = None,
+) -> None:  # fmt: skip
+    """Change an account; a new password or disabling it ends its sessions at once."""
+    if roles is not None:
+        user.roles = _roles(roles)
+    if password is not None:
+        user.password_hash = _hash_password(password)
+    if disabled is not None:
+        user.disabled = disabled
+    if password is not None or disabled:
+        revoke_all(session, user)
+
+
+def make_link(session: Session, user: User, *, lifetime: timedelta) -> str:
+    """The token of a link that signs `user` in once within `lifetime`."""
+    token = secrets.token_urlsafe(32)
+    expires = session.execute(select(func.now() + lifetime)).scalar_one()
+    session.add(SignInLink(token_sha256=_sha256(token), user_id=user.id, expires_at=expires))
+    session.flush()
+    return token
+
+
+def redeem_link(session: Session, token: str) -> str:
+    """Use a link up, and return the token of the session that it opens."""
+    used = session.scalar(
+        update(SignInLink)
+        .where(
+            SignInLink.token_sha256 == _sha256(token), SignInLink.used_at.is_(None), SignInLink.expires_at > func.now()
+        )
+        .values(used_at=func.now())
+        .returning(SignInLink.user_id),
+        execution_options={"synchronize_session": False},
+    )
+    user = session.get(User, used) if used is not None else None
+    if user is None or user.disabled:
+        raise NotAllowed("this sign-in link is unknown, was used, or has expired: ask for another with `holdfast link`")
+    return _open(session, user)
+
+
+def sign_in_by_password(session: Session, name: str, password: str) -> str:
+    """The token of a new session; one answer whether the name or the password is wrong."""
+    user = find_user(session, name)
+    stored = user.password_hash if user is not None and user.password_hash else _NOBODY
+    try:
+        _HASHER.verify(stored, password)
+    except (VerifyMismatchError, InvalidHashError):
+        user = None
+    if user is None or user.disabled or user.password_hash is None:
+        raise NotAllowed("expected the name and password of an account: one of the two is wrong")
+    return _open(session, user)
+
+
+def actor_for(session: Session, token: str) -> Actor | None:
+    """Who holds this session now; None when it is unknown, idle for 30 minutes, older than 8 hours, or revoked."""
+    found = session.execute(
+        select(SignIn, User, func.now())
+        .join(User, User.id == SignIn.user_id)
+        .where(
+            SignIn.token_sha256 == _sha256(token), SignIn.revoked_at.is_(None), SignIn.expires_at > func.now(),
+            SignIn.seen_at > func.now() - IDLE, ~User.disabled,
+        ),
+        execution_options={"populate_existing": True},
+    ).one_or_none()  # fmt: skip
+    if found is None:
+        return None
+    sign_in, user, now = found
+    if now - sign_in.seen_at > _TOUCH_EVERY:
+        sign_in.seen_at = now
+    return Actor(id=user.name, name=user.name, roles=frozenset(Role(role) for role in user.roles))
+
+
+def revoke(session: Session, token: str) -> None:
+    """End one session at once."""
+    _end(session, SignIn.token_sha256 == _sha256(token))
+
+
+def revoke_all(session: Session, user: User) -> None:
+    """End every session of a person at once."""
+    _end(session, SignIn.user_id == user.id)
+
+
+def _end(session: Session, which: ColumnElement[bool]) -> None:
+    ended = update(SignIn).where(which, SignIn.revoked_at.is_(None)).values(revoked_at=func.now())
+    session.execute(ended, execution_options={"synchronize_session": False})
+
+
+def _open(session: Session, user: User) -> str:
+    token = secrets.token_urlsafe(32)
+    expires = session.execute(select(func.now() + LONGEST_SESSION)).scalar_one()
+    session.add(SignIn(token_sha256=_sha256(token), user_id=user.id, expires_at=expires))
+    session.flush()
+    return token
+
+
+def _roles(roles: Iterable[str]) -> list[str]:
+    wanted = {str(role) for role in roles}
+    unknown = sorted(wanted - {role.value for role in Role})
+    if unknown or not wanted:
+        raise BadInput(f"expected roles among {', '.join(Role)}, got {', '.join(unknown) or 'none'}")
+    return sorted(wanted)
+
+
+def _hash_password(password: str) -> str:
+    if len(password) < LEAST_PASSWORD:
+        raise BadInput(f"expected a password of at least {LEAST_PASSWORD} characters, got {len(password)}")
+    return _HASHER.hash(password)
+
+
+def _sha256(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+_NOBODY = _HASHER.hash(secrets.token_urlsafe(16))  # verified when the name is unknown, so that it takes as long
