@@ -2,13 +2,11 @@
 
 from datetime import timedelta
 
-from sqlalchemy import delete, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import delete, func
 
 from monitor.db.jobs import Claimed, Job
 from monitor.db.profiles import compact
-from monitor.db.registry import Model, Reference, models
-from monitor.drift.bins import Binning
+from monitor.db.registry import models
 from monitor.jobs.context import Tools, effect
 
 _JOBS_KEPT = timedelta(days=30)
@@ -18,13 +16,6 @@ def run(tools: Tools, job: Claimed) -> None:
     """Compact every model's profiles and drop old finished jobs."""
     with effect(tools, job, point="retain") as session:
         for model in models(session):
-            compact(session, model.id, _binnings(session, model))
+            compact(session, model.id)
         ended = Job.state.in_(("done", "cancelled")), Job.finished_at < func.now() - _JOBS_KEPT
         session.execute(delete(Job).where(*ended))
-
-
-def _binnings(session: Session, model: Model) -> list[Binning]:
-    """The binnings that intake may still be counting with."""
-    chosen = select(Reference.document["binning"]).where(Reference.model_id == model.id, Reference.active)
-    found = (Binning.from_document(document) for document in session.scalars(chosen))
-    return list({binning.binning_id: binning for binning in found}.values())

@@ -56,7 +56,7 @@ def baseline_for(
     cap = reality_cap(schema, rows, targets) if task == "classification" else None
     chosen = _chosen(targets, REGISTRATION_ROWS, task, seed)
     _, headline = stress_test(
-        model, rows[chosen], targets[chosen], reference=rows, schema=schema, level=settings.stress_level,
+        model, rows[chosen], targets[chosen], reference=rows, level=settings.stress_level,
         threshold=threshold, cap=cap, seed=seed, most=REGISTRATION_ROWS, clock=time.perf_counter,
     )  # fmt: skip
     return {
@@ -86,17 +86,20 @@ def _chosen(y: FloatArray, most: int, task: str, seed: int) -> "np.ndarray[Any, 
 
 
 def _prepare(tools: Tools, session: Session, subject: Subject, due: list[Due]) -> Check:
+    manifest = Manifest.from_document(subject.version.manifest)
     reference = reference_sample(session, subject)
-    known = subject.schema.encode(reference) if len(reference) else None
-    return lambda session, one: _check(tools, session, subject, known, one)
+    known = manifest.schema_of_features.encode(reference) if len(reference) else None
+    return lambda session, one: _check(tools, session, subject, manifest, known, one)
 
 
-def _check(tools: Tools, session: Session, subject: Subject, reference: FloatArray | None, due: Due) -> Outcome:
+def _check(
+    tools: Tools, session: Session, subject: Subject, manifest: Manifest, reference: FloatArray | None, due: Due
+) -> Outcome:
     frame = read_traces(
         session, subject.model, due.window, version=subject.version.name, labelled=True, limit=_MOST_READ
     )
     rows = judged(frame, subject.model.task, subject.settings)
-    encoded = subject.schema.encode(rows.frame)
+    encoded = manifest.schema_of_features.encode(rows.frame)
     if len(rows.y) < 2 or (subject.model.task == "classification" and np.unique(rows.y).size < 2):
         sentence = f"{len(rows.y)} labelled rows of the period, and both classes are needed to stress the model"
         return Outcome(status="insufficient", sentence=sentence, rows=len(rows.y))
@@ -104,7 +107,7 @@ def _check(tools: Tools, session: Session, subject: Subject, reference: FloatArr
     chosen = _chosen(rows.y, TICK_ROWS, subject.model.task, seed)
     known = encoded if reference is None else reference
     try:
-        report, headline = _in_child(tools, subject, encoded[chosen], rows.y[chosen], known, seed)
+        report, headline = _in_child(tools, subject, manifest, encoded[chosen], rows.y[chosen], known, seed)
     except BadInput as error:
         return Outcome(status="error", sentence=str(error), rows=len(chosen))
     registered = _registered(subject)
@@ -125,14 +128,19 @@ def _registered(subject: Subject) -> Headline | None:
 
 
 def _in_child(
-    tools: Tools, subject: Subject, rows: FloatArray, y: FloatArray, reference: FloatArray, seed: int
+    tools: Tools,
+    subject: Subject,
+    manifest: Manifest,
+    rows: FloatArray,
+    y: FloatArray,
+    reference: FloatArray,
+    seed: int,
 ) -> tuple[dict[str, Any], Headline]:
     baseline = subject.version.baseline
     given = {
-        "manifest": Manifest.from_document(subject.version.manifest).to_document(),
+        "manifest": manifest.to_document(),
         "store": str(tools.store.root),
         "factories": sorted(tools.factories),
-        "schema": subject.schema.to_document(),
         "level": subject.settings.stress_level,
         "threshold": baseline.get("operating_threshold"),
         "cap": (baseline.get("stress") or {}).get("reality_cap"),

@@ -20,7 +20,7 @@ from monitor.jobs.child import OnProgress
 from monitor.performance.intervals import delong
 from monitor.robustness import CampaignReport, LevelResult, Plan, Task, ThreatModel, run_campaign
 from monitor.robustness.target import Target
-from monitor.schema import FloatArray, Schema
+from monitor.schema import FloatArray
 from monitor.training.networks import FACTORIES, Factory
 
 _WORDS = {"robust_auc": "robust AUC", "robust_accuracy": "robust accuracy", "robust_mae": "worst-case error"}
@@ -80,7 +80,7 @@ def run(folder: Path, on_progress: OnProgress) -> None:
         Manifest.from_document(given["manifest"]), Store(given["store"]), factories_named(given["factories"])
     )
     report, headline = stress_test(
-        model, rows, y, reference=reference, schema=Schema.from_document(given["schema"]), level=given["level"],
+        model, rows, y, reference=reference, level=given["level"],
         threshold=given["threshold"], cap=given["cap"], seed=given["seed"], most=len(rows), clock=time.perf_counter,
         on_progress=on_progress,
     )  # fmt: skip
@@ -89,17 +89,17 @@ def run(folder: Path, on_progress: OnProgress) -> None:
 
 
 def stress_test(
-    model: LoadedModel, rows: FloatArray, y: FloatArray, *, reference: FloatArray, schema: Schema, level: str,
+    model: LoadedModel, rows: FloatArray, y: FloatArray, *, reference: FloatArray, level: str,
     threshold: float | None, cap: float | None, seed: int, most: int, clock: Callable[[], float],
     on_progress: OnProgress = lambda _: None,
 ) -> tuple[CampaignReport, Headline]:  # fmt: skip
     """A campaign of the plan `tick` on all given rows, and its headline at `level`."""
-    threat = ThreatModel.from_schema(schema, reference, level=level, reality_cap=cap)
+    threat = ThreatModel.from_schema(model.schema, reference, level=level, reality_cap=cap)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # a worker shares its machine with others
     try:
         report = run_campaign(
-            model.under_attack, rows, y, threat, plan=Plan(name="tick", rows=most), seed=seed, schema=schema,
+            model.under_attack, rows, y, threat, plan=Plan(name="tick", rows=most), seed=seed, schema=model.schema,
             reference=reference, task=model.task, threshold=_in_outputs(model, threshold), clock=clock,
             progress=lambda share, said: on_progress({"done": round(100 * share), "total": 100, "sentence": said}),
         )  # fmt: skip
