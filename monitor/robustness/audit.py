@@ -109,6 +109,14 @@ def audit_curve(raw: list[float], one_step: list[float | None], random: float | 
     return flags
 
 
+def audit_noise(unanswered: float) -> list[Flag]:
+    """A flag when the model answered NaN to noisy rows; `unanswered` is the largest share of them in a cell."""
+    if unanswered == 0:
+        return []
+    sentence = f"The model answered NaN to up to {unanswered:.0%} of noisy rows: it must impute missing values itself."
+    return [Flag(name="nan_under_noise", sentence=sentence)]
+
+
 def audit_rows(*, infeasible: int, movable: bool) -> list[Flag]:
     """Flags on the rows that came back."""
     flags = []

@@ -151,9 +151,9 @@ class _Run:
         found = self._attacks(threats)
         matthews = None if task is Task.REGRESSION else self._matthews()
         flags = audit.audit_model(self.target, self.rows, self.clean, matthews) + self._doubts(found)
+        flags += audit.audit_noise(max((cell.unanswered for cell in noise), default=0.0))
         clean_auc = scoring.auc(self.clean, self.y) if binary else None
-        corrupted = [cell.auc for cell in noise if cell.auc is not None]
-        mean_corrupted = float(np.mean(corrupted)) if corrupted else None
+        mean_corrupted = _mean_corrupted_auc(noise) if clean_auc is not None else None
         self.tell(1.0, "done")
         return CampaignReport(
             plan=self.plan.name,
@@ -176,7 +176,10 @@ class _Run:
             audit=tuple(flags),
             cost=Cost(seconds=seconds(), gradient_rows=self.target.gradients, queries=self.target.queries),
             rows=tuple(int(i) for i in kept),
+            y=self.y,
+            outputs=self.clean,
             adversarial=tuple(one.rows for one in found),
+            worst_outputs=tuple(one.outputs for one in found),
         )
 
     def _quality(self, outputs: FloatArray) -> float:
@@ -205,6 +208,7 @@ class _Run:
             quality=self._quality(outputs),
             auc=scoring.auc(outputs, self.y) if task is Task.BINARY else None,
             flip_rate=float(flipped.mean()),
+            unanswered=float(np.isnan(outputs.reshape(len(outputs), -1)).any(axis=1).mean()),
         )
 
     def _attacks(self, threats: list[ThreatModel]) -> list[_Found]:
@@ -334,6 +338,11 @@ def _check_targets(y: FloatArray, task: Task) -> None:
         raise BadInput("expected a target for every row, got missing ones: stress labelled rows only")
     if task is Task.BINARY and not set(np.unique(y)) <= {0.0, 1.0}:
         raise BadInput(f"expected binary targets 0 and 1, got {sorted(set(np.unique(y)))[:5]}")
+
+
+def _mean_corrupted_auc(noise: Sequence[NoiseResult]) -> float | None:
+    """Over all cells; one in which the model left rows unanswered ranks nothing, and counts as chance."""
+    return float(np.mean([0.5 if cell.auc is None else cell.auc for cell in noise])) if noise else None
 
 
 def _applies(family: str, around: Surroundings) -> bool:

@@ -42,7 +42,10 @@ class LevelResult:
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseResult:
-    """One cell of the noise grid; `quality` is accuracy, or for regression the mean absolute error."""
+    """One cell of the noise grid; `quality` is accuracy, or for regression the mean absolute error.
+
+    `unanswered` is the share of rows whose output was NaN: these count as wrong, and there is no AUC.
+    """
 
     family: str
     severity: int
@@ -51,6 +54,7 @@ class NoiseResult:
     quality: float
     auc: float | None
     flip_rate: float
+    unanswered: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +76,13 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CampaignReport:
-    """One stress test of one model. `rows` indexes the rows that were used; `adversarial[i]` (n, d) is in raw units."""
+    """One stress test of one model.
+
+    `rows` indexes the rows that were used, `y` are their targets and `outputs` what the model said (logits of a module,
+    probabilities of a black box, values). At level i, `adversarial[i]` (n, d) holds the worst row found in raw
+    units, or the clean row, and `worst_outputs[i]` what the model says there: with these, two models are
+    compared row by row.
+    """
 
     plan: str
     task: Task
@@ -92,7 +102,10 @@ class CampaignReport:
     audit: tuple[Flag, ...]
     cost: Cost
     rows: tuple[int, ...]
+    y: FloatArray
+    outputs: FloatArray
     adversarial: tuple[FloatArray, ...]
+    worst_outputs: tuple[FloatArray, ...]
 
     def level(self, name: str) -> LevelResult | None:
         """The result at a level, or None when the plan left it out."""
@@ -100,9 +113,12 @@ class CampaignReport:
 
     def to_document(self) -> dict[str, Any]:
         """As plain JSON values, without the rows; NaN and infinity become null."""
-        kept = {name: value for name, value in vars(self).items() if name not in ("rows", "adversarial")}
+        kept = {name: value for name, value in vars(self).items() if name not in _ROWWISE}
         document: dict[str, Any] = _plain(kept)
         return document
+
+
+_ROWWISE = ("rows", "y", "outputs", "adversarial", "worst_outputs")
 
 
 def _plain(value: Any) -> Any:

@@ -26,7 +26,7 @@ class NetworkSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     network: Literal["linear", "mlp"] = "mlp"
-    hidden: tuple[int, ...] = Field(default=(64, 64), max_length=8)
+    hidden: tuple[int, ...] = Field(default=(128, 128), max_length=8)
     classes: int = Field(default=2, ge=2, le=1_000)
 
 
@@ -63,7 +63,7 @@ def build(schema_document: Mapping[str, Any], task: Task, settings: Mapping[str,
         shape = NetworkSettings(**settings)
     except ValidationError as error:
         raise BadInput(
-            f"expected network settings such as network: mlp, hidden: [64, 64], got {settings}: {error}"
+            f"expected network settings such as network: mlp, hidden: [128, 128], got {settings}: {error}"
         ) from None
     preprocess = Preprocess(Schema.from_document(schema_document))
     outputs = shape.classes if task is Task.MULTICLASS else 1

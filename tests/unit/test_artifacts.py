@@ -9,7 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import safetensors.torch
+import skl2onnx
 import torch
+import xgboost
+from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -121,6 +124,7 @@ def test_weights_that_do_not_fit_and_factories_that_are_not_allowed_are_refused(
         load_model(manifest.model_copy(update={"factory": "os.system"}), store)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("last", [LogisticRegression(), RandomForestClassifier(5, random_state=0)])
 def test_a_scikit_learn_pipeline_is_converted_once_and_predicts_equally(store, tmp_path, last):
     fitted = pipeline(last).fit(FRAME, Y)
@@ -131,21 +135,16 @@ def test_a_scikit_learn_pipeline_is_converted_once_and_predicts_equally(store, t
     assert loaded.module is None
     assert np.array_equal(loaded.predict_score(X), fitted.predict_proba(FRAME)[:, 1])
     assert manifest.provenance["equal_predictions_on_rows"] == 50
+    (kept,) = (path for path in store.root.rglob("*") if path.is_file())
+    assert kept.read_bytes()[:2] == b"PK"  # skops: nothing pickled is stored
 
 
+@pytest.mark.slow
 def test_a_converted_regressor_answers_values(store, tmp_path):
     fitted = pipeline(LinearRegression()).fit(FRAME, FRAME["amount"] * 2)
     (tmp_path / "model.pkl").write_bytes(pickle.dumps(fitted))
     manifest = attach_converted(convert_sklearn(tmp_path / "model.pkl", SCHEMA.conform(FRAME)), store, schema=SCHEMA)
     assert load_model(manifest, store).predict_score(X) == pytest.approx(2 * FRAME["amount"].to_numpy())
-
-
-def test_nothing_pickled_is_stored(store, tmp_path):
-    joblib.dump(pipeline(LogisticRegression()).fit(FRAME, Y), tmp_path / "model.joblib")
-    attach_converted(convert_sklearn(tmp_path / "model.joblib", SCHEMA.conform(FRAME)), store, schema=SCHEMA)
-    (kept,) = (path for path in store.root.rglob("*") if path.is_file())
-    assert kept.read_bytes() != (tmp_path / "model.joblib").read_bytes()
-    assert kept.read_bytes()[:2] == b"PK"
 
 
 class Spy:
@@ -177,8 +176,8 @@ def test_a_conversion_that_hangs_is_stopped(tmp_path):
             return exec, ("import time; time.sleep(60)",)
 
     (tmp_path / "model.pkl").write_bytes(pickle.dumps(Sleeper()))
-    with pytest.raises(BadInput, match="more than 3 s and was stopped"):
-        convert_sklearn(tmp_path / "model.pkl", SCHEMA.conform(FRAME), seconds=3)
+    with pytest.raises(BadInput, match="more than 1 s and was stopped"):
+        convert_sklearn(tmp_path / "model.pkl", SCHEMA.conform(FRAME), seconds=1)
 
 
 @pytest.mark.parametrize(
@@ -209,9 +208,6 @@ def test_a_torch_archive_is_refused_whatever_its_name(store, tmp_path):
 
 
 def test_an_onnx_model_of_named_inputs_scores_as_the_original(store, tmp_path):
-    skl2onnx = pytest.importorskip("skl2onnx")
-    from skl2onnx.common.data_types import FloatTensorType, StringTensorType
-
     fitted = pipeline(LogisticRegression()).fit(FRAME, Y)
     types = [("amount", FloatTensorType([None, 1])), ("age", FloatTensorType([None, 1]))]
     types.append(("channel", StringTensorType([None, 1])))
@@ -224,7 +220,6 @@ def test_an_onnx_model_of_named_inputs_scores_as_the_original(store, tmp_path):
 
 
 def test_an_onnx_model_of_one_matrix_scores_as_the_original(store, tmp_path):
-    skl2onnx = pytest.importorskip("skl2onnx")
     fitted = LogisticRegression(max_iter=1_000).fit(X, Y)
     made = skl2onnx.to_onnx(fitted, X[:1].astype(np.float32), options={"zipmap": False})
     (tmp_path / "model.onnx").write_bytes(made.SerializeToString())
@@ -234,7 +229,6 @@ def test_an_onnx_model_of_one_matrix_scores_as_the_original(store, tmp_path):
 
 @pytest.mark.parametrize("suffix", ["json", "ubj"])
 def test_an_xgboost_model_scores_as_the_original_and_can_be_stressed(store, tmp_path, suffix):
-    xgboost = pytest.importorskip("xgboost")
     data = xgboost.DMatrix(X, label=Y, feature_names=list(SCHEMA.names))
     booster = xgboost.train({"objective": "binary:logistic", "nthread": 1}, data, num_boost_round=10)
     booster.save_model(tmp_path / f"model.{suffix}")
@@ -245,11 +239,9 @@ def test_an_xgboost_model_scores_as_the_original_and_can_be_stressed(store, tmp_
 
 
 def test_a_damaged_onnx_or_xgboost_file_is_a_sentence(store, tmp_path):
-    pytest.importorskip("onnxruntime")
     (tmp_path / "model.onnx").write_bytes(b"\x08\x07 not a model")
     with pytest.raises(BadInput, match="onnxruntime refuses"):
         load_model(attach_file(tmp_path / "model.onnx", store, schema=SCHEMA, task="binary"), store)
-    pytest.importorskip("xgboost")
     (tmp_path / "model.json").write_bytes(b'{"learner": {}}')
     with pytest.raises(BadInput, match="it refuses"):
         load_model(attach_file(tmp_path / "model.json", store, schema=SCHEMA, task="binary"), store)

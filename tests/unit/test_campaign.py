@@ -62,6 +62,7 @@ def test_the_scores_agree_with_scikit_learn(run):
     clean = X[:, 0] / 50 + X[:, 1] / 10
     level = report.levels[1]
     worst = report.adversarial[1][:, 0] / 50 + report.adversarial[1][:, 1] / 10
+    assert report.worst_outputs[1] == pytest.approx(worst)
     assert report.clean_auc == pytest.approx(roc_auc_score(y, clean))
     assert report.matthews == pytest.approx(matthews_corrcoef(y, clean > 0))
     assert level.robust_auc == pytest.approx(roc_auc_score(y, worst))
@@ -168,6 +169,20 @@ def test_random_outputs_are_flagged():
 
 def test_nan_gradients_are_flagged():
     assert "nan_gradients" in flags(Wrapped(lambda z: z + torch.where(z > 1e9, torch.sqrt(z - 1e9), 0)).eval())
+
+
+def test_nan_answers_to_missing_values_are_flagged_and_rank_nothing():
+    schema, X, y = table()
+
+    class Fragile(Linear):
+        def forward(self, rows):
+            return rows @ self.weights
+
+    report = run_campaign(Fragile().eval(), X, y, ThreatModel.from_schema(schema, X), schema=schema)
+    lost = [cell for cell in report.noise if cell.family == "missing"]
+    assert "nan_under_noise" in {flag.name for flag in report.audit}
+    assert all(cell.auc is None and cell.unanswered > 0 for cell in lost)
+    assert report.mean_corrupted_auc == pytest.approx(np.mean([cell.auc or 0.5 for cell in report.noise]))
 
 
 def test_a_constant_predictor_is_flagged_as_degenerate():
