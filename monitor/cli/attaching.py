@@ -8,13 +8,22 @@ from sqlalchemy.orm import Session
 
 from monitor.acts.registry import attach
 from monitor.artifacts import Manifest, attach_converted, attach_file, convert_sklearn, load_model
-from monitor.cli.enroll import stress_baseline
 from monitor.db.engine import database_now, transaction
-from monitor.db.registry import Model, Version, champion, feature_schema, model_named, reference_for, schema_of
+from monitor.db.registry import (
+    Model,
+    ModelSettings,
+    Version,
+    champion,
+    feature_schema,
+    model_named,
+    reference_for,
+    schema_of,
+)
 from monitor.db.traces import read_traces
 from monitor.errors import BadInput, NotEnoughData
 from monitor.governance.roles import Actor
 from monitor.jobs.context import Tools
+from monitor.jobs.stress import baseline_for
 from monitor.schema import Schema
 from monitor.windows import Window
 
@@ -46,11 +55,9 @@ def attach_artefact(tools: Tools, name: str, request: Request, *, by: Actor) -> 
         loaded = load_model(manifest, tools.store, tools.factories)
         attach(session, version, manifest, by=by, now=database_now(session))
         rows = _reference_rows(session, model, version)
-        try:
-            version.baseline = version.baseline | stress_baseline(loaded, rows, schema, model)
-            tested = "the stress test at registration is stored"
-        except NotEnoughData as error:
-            tested = f"no stress test yet: {error}"
+        measured = baseline_for(loaded, rows, schema, ModelSettings.of(model), task=model.task)
+        version.baseline = version.baseline | measured
+        tested = "stress-tested on its reference" if measured else "not stress-tested: its reference has no labels"
         return f"{name} {version.name} has a {manifest.flavour} artefact, sha256 {manifest.sha256[:12]}…; {tested}"
 
 

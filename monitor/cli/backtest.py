@@ -86,7 +86,7 @@ def _replay(history: History, tools: Tools, *, seed: int, say: Say, started: flo
         owner="backtest",
         task=history.task,
         schema=history.schema,
-        settings=_settings(prepared),
+        settings=model_settings(prepared, policy=False),
         windows=[(window, prepared.within(window)) for window in prepared.reference_windows],
         judged=judged,
         artefact=artefact,
@@ -116,7 +116,8 @@ def _replay(history: History, tools: Tools, *, seed: int, say: Say, started: flo
         )
 
 
-def _settings(history: History) -> ModelSettings:
+def model_settings(history: History, *, policy: bool) -> ModelSettings:
+    """What a history says of its model: window, positive class, how late labels come."""
     delayed = "label_time" in history.rows and bool((history.rows["label_time"] > history.rows["event_time"]).any())
     delay = timedelta(0)
     if delayed:
@@ -126,7 +127,7 @@ def _settings(history: History) -> ModelSettings:
         window_seconds=int(history.width.total_seconds()),
         label_delay_seconds=int(delay.total_seconds()),
         positive=history.positive,
-        policy=False,
+        policy=policy,
     )
 
 

@@ -55,3 +55,13 @@ def _migrations_digest() -> str:
 
 def _on_same_server(url: str, name: str) -> str:
     return make_url(libpq_url(url)).set(database=name).render_as_string(hide_password=False)
+
+
+def fresh_database(admin_url: str, name: str) -> str:
+    """The URL of an empty, migrated database `name`; what was in one of that name before is dropped."""
+    with psycopg.connect(libpq_url(admin_url), autocommit=True) as admin:
+        template = _ensure_template(admin, admin_url)
+        admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        clone = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+        admin.execute(clone)
+    return _on_same_server(admin_url, name)

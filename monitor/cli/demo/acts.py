@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from monitor.acts import retraining
+from monitor.acts import promotion, retraining
 from monitor.cli.demo.service import MODEL
 from monitor.db.engine import database_now, transaction
 from monitor.db.registry import Version, champion, model_named
@@ -79,7 +79,7 @@ def _await_candidate(demo: "Demo", number: int) -> str:
 def _promote(demo: "Demo", number: int) -> None:
     with transaction(demo.tools.engine) as session:
         proposal = session.get_one(Proposal, number)
-        retraining.approve_promotion(
+        promotion.approve_promotion(
             session,
             proposal,
             by=APPROVER,
@@ -95,7 +95,7 @@ def _promote(demo: "Demo", number: int) -> None:
 
 def _roll_back(demo: "Demo") -> None:
     with transaction(demo.tools.engine) as session:
-        retraining.rollback(
+        promotion.rollback(
             session,
             model_named(session, MODEL),
             by=OPERATOR,
@@ -109,7 +109,7 @@ def _roll_back(demo: "Demo") -> None:
 def _promote_again(demo: "Demo", number: int) -> None:
     with transaction(demo.tools.engine) as session:
         candidate = session.get_one(Version, session.get_one(Proposal, number).candidate_id)
-        retraining.promote_again(
+        promotion.promote_again(
             session,
             candidate,
             by=OPERATOR,

@@ -19,12 +19,13 @@ from monitor.cli.demo.service import LABEL_DAYS, MODEL, PaymentService
 from monitor.cli.enroll import Artefact, Enrolment, enroll
 from monitor.cli.platform import sign_in_url
 from monitor.cli.processes import make_tools
-from monitor.db import embedded, migrate
+from monitor.db import embedded
 from monitor.db.alerts import Route
 from monitor.db.engine import database_now, transaction
 from monitor.db.jobs import has_live
 from monitor.db.read_outcomes import checked_until
 from monitor.db.registry import ModelSettings, model_named
+from monitor.db.scratch import fresh_database
 from monitor.errors import Unavailable
 from monitor.jobs.context import Tools
 from monitor.jobs.plan import plan
@@ -161,8 +162,7 @@ class Demo:
 def _fresh_database(settings: Settings) -> str:
     """An empty database for the demo on the embedded server, and empty folders beside it."""
     server = settings.database_url or embedded.start(settings.home)
-    url = embedded.fresh_database(server, "holdfast_demo")
-    migrate.upgrade(url)
+    url = fresh_database(server, "holdfast_demo")
     for folder in (settings.artifact_dir, settings.logs_dir, settings.run_dir):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)

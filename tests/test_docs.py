@@ -1,0 +1,28 @@
+"""What can be said of a setting, a command or a word is said in docs/."""
+
+from pathlib import Path
+
+import typer.main
+
+from monitor.cli.app import app
+from monitor.settings import Settings
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+
+def test_every_setting_is_documented():
+    page = (DOCS / "how-to" / "install.md").read_text()
+    assert [name for name in Settings.model_fields if f"`{name}`" not in page] == []
+
+
+def test_every_option_of_backtest_is_documented():
+    page = (DOCS / "how-to" / "backtest.md").read_text()
+    command = typer.main.get_command(app).commands["backtest"]
+    options = {name for parameter in command.params for name in parameter.opts if name.startswith("--")}
+    undocumented = {name for name in options if f"`{name}" not in page}
+    assert undocumented <= {"--seed", "--home"}
+
+
+def test_every_decision_note_is_numbered_once():
+    numbers = [path.name[:4] for path in sorted((DOCS / "decisions").glob("0*.md"))]
+    assert numbers == [f"{n:04d}" for n in range(1, len(numbers) + 1)]
