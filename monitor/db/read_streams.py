@@ -95,18 +95,21 @@ def frontiers(session: Session, model: Model) -> dict[tuple[int, int], datetime]
     return {(version_id, monitor_id): ends for version_id, monitor_id, ends in rows}
 
 
-def unjudged(session: Session, version_id: int, *, monitor_id: int, quality_id: int) -> list[Window]:
-    """The windows, in order, that the quality monitor has checked and this monitor has not."""
+def unjudged(
+    session: Session, version_id: int, *, monitor_id: int, quality_id: int, since: datetime | None
+) -> list[Window]:
+    """The windows from `since` on, in order, that the quality monitor has checked and this monitor has not."""
     other = aliased(CheckRun)
     done = exists().where(
         other.version_id == CheckRun.version_id, other.monitor_id == monitor_id, other.starts == CheckRun.starts,
         other.ends == CheckRun.ends,
     )  # fmt: skip
-    rows = session.execute(
-        select(CheckRun.starts, CheckRun.ends)
-        .where(CheckRun.version_id == version_id, CheckRun.monitor_id == quality_id, CheckRun.revision == 0, ~done)
-        .order_by(CheckRun.starts)
-    ).tuples()
+    chosen = select(CheckRun.starts, CheckRun.ends).where(
+        CheckRun.version_id == version_id, CheckRun.monitor_id == quality_id, CheckRun.revision == 0, ~done
+    )
+    if since is not None:
+        chosen = chosen.where(CheckRun.starts >= since)
+    rows = session.execute(chosen.order_by(CheckRun.starts)).tuples()
     return [Window(starts, ends) for starts, ends in rows]
 
 

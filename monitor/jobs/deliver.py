@@ -50,20 +50,20 @@ def run(tools: Tools, job: Claimed) -> None:
 
 
 def send_due(tools: Tools) -> list[str]:
-    """Send what is due until nothing is, or this process is asked to stop; a sentence a message."""
-    sentences = []
+    """Send every message that is due; what became of each, in a sentence."""
+    told = []
     while not tools.stopping():
         with transaction(tools.engine) as session:
             owed = _claim(session)
         if owed is None:
             break
         tools.failpoints.reach("deliver.before_send")
-        told = send(owed.url, Message.from_document(owed.message), owed.event)
+        delivery = send(owed.url, Message.from_document(owed.message), owed.event)
         tools.failpoints.reach("deliver.after_send")
         with transaction(tools.engine) as session:
-            _record(session, owed, told)
-        sentences.append(f"{owed.route}: {'delivered' if told.ok else told.detail}")
-    return sentences
+            _record(session, owed, delivery)
+        told.append(f"{owed.route}: {delivery.detail}")
+    return told
 
 
 def _claim(session: Session) -> _Owed | None:

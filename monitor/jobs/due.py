@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -24,6 +25,7 @@ from monitor.db.registry import Model, ModelSettings, Monitor, Version
 from monitor.drift.reference import MIN_ROWS, MIN_WINDOWS
 from monitor.windows import Window, floor_to_grid, grid
 
+_LABELS_AWAITED = 400  # windows after which nobody waits for the first labels any more
 GROWTH = 0.05  # more labels than before by which a window is measured again
 
 
@@ -36,34 +38,41 @@ class Due:
     coverage: Coverage | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class Streams:
-    """All that decides what is due for one model, read once."""
+    """All that decides what is due for one model; each part is read once, when it is first needed."""
 
-    session: Session
-    model: Model
-    settings: ModelSettings
-    monitors: dict[str, Monitor]
-    versions: list[Version]
-    references: dict[int, ReferenceHead]
-    frontiers: dict[tuple[int, int], datetime]
-    traffic: Traffic
+    def __init__(self, session: Session, model: Model) -> None:
+        self.session = session
+        self.model = model
+        self.settings = ModelSettings.of(model)
 
-    @classmethod
-    def of(cls, session: Session, model: Model) -> "Streams":
-        settings = ModelSettings.of(model)
-        found = traffic(session, model, timedelta(seconds=settings.window_seconds))
-        monitors = session.scalars(select(Monitor).where(Monitor.model_id == model.id, Monitor.enabled))
-        return cls(
-            session=session,
-            model=model,
-            settings=settings,
-            monitors={monitor.kind: monitor for monitor in monitors},
-            versions=versions_with_traffic(session, model, found),
-            references=active_references(session, model),
-            frontiers=frontiers(session, model),
-            traffic=found,
-        )
+    @cached_property
+    def monitors(self) -> dict[str, Monitor]:
+        """The enabled monitors by kind."""
+        chosen = select(Monitor).where(Monitor.model_id == self.model.id, Monitor.enabled)
+        return {monitor.kind: monitor for monitor in self.session.scalars(chosen)}
+
+    @cached_property
+    def traffic(self) -> Traffic:
+        """Rows of each version by the start of the window."""
+        return traffic(self.session, self.model, self.width)
+
+    @cached_property
+    def versions(self) -> list[Version]:
+        """The versions that traces have reported, oldest first."""
+        return versions_with_traffic(self.session, self.model, self.traffic)
+
+    @cached_property
+    def references(self) -> dict[int, ReferenceHead]:
+        return active_references(self.session, self.model)
+
+    @cached_property
+    def frontiers(self) -> dict[tuple[int, int], datetime]:
+        return frontiers(self.session, self.model)
+
+    @cached_property
+    def has_labels(self) -> bool:
+        return has_labels(self.session, self.model)
 
     def due(self, version: Version, kind: str) -> list[Due]:
         """The windows of a stream that are due, in order."""
@@ -117,20 +126,20 @@ class Streams:
         reached, frontier = self._frontier(version, "quality"), self._frontier(version, "drift")
         if reached is None or (frontier is not None and frontier >= reached):
             return []
-        missing = self._unjudged(version, "drift")
-        return [window for window in missing if frontier is None or window.start >= frontier]
+        return self._unjudged(version, "drift", since=frontier)
 
-    def _unjudged(self, version: Version, kind: str) -> list[Window]:
+    def _unjudged(self, version: Version, kind: str, *, since: datetime | None) -> list[Window]:
         quality = self.monitors.get("quality")
         if quality is None:
             return []
-        return unjudged(self.session, version.id, monitor_id=self.monitors[kind].id, quality_id=quality.id)
+        monitor = self.monitors[kind]
+        return unjudged(self.session, version.id, monitor_id=monitor.id, quality_id=quality.id, since=since)
 
     def _performance(self, version: Version) -> Iterator[Due]:
         """Windows whose labels are mature, and measured ones whose labels went on coming."""
-        if not has_labels(self.session, self.model):
+        if not self.has_labels:
             return
-        fresh = self._unjudged(version, "performance")
+        fresh = self._unjudged(version, "performance", since=self.closed - _LABELS_AWAITED * self.width)
         measured = incomplete(self.session, version.id, monitor_id=self.monitors["performance"].id)
         coverage = self._coverage(version, [*fresh, *measured])
         for window in sorted([*fresh, *measured]):
@@ -162,7 +171,7 @@ class Streams:
     def _stress(self, version: Version) -> Iterator[Window]:
         """Whole periods of `stress_every_windows` windows with mature labels; only of versions with an artefact."""
         reached = self._frontier(version, "quality")
-        if version.flavour == "none" or reached is None or not has_labels(self.session, self.model):
+        if version.flavour == "none" or reached is None or not self.has_labels:
             return
         period = self.width * self.settings.stress_every_windows
         reference = self.references.get(version.id)

@@ -42,7 +42,7 @@ def run(tools: Tools, job: Claimed) -> None:
 
 def _seen(session: Session, subject: Subject) -> list[Window]:
     """The whole windows in which this version had rows, in order."""
-    streams = Streams.of(session, subject.model)
+    streams = Streams(session, subject.model)
     width = timedelta(seconds=subject.settings.window_seconds)
     found = (Window(start, start + width) for start in sorted(streams.traffic[subject.version.id]))
     return [window for window in found if window.end <= streams.closed]

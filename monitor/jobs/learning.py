@@ -11,6 +11,6 @@ from monitor.jobs.stream import Subject
 
 def windows_missing(session: Session, subject: Subject) -> int:
     """How many more windows of the usual size the reference needs; at least 1 before it was fitted."""
-    seen = Streams.of(session, subject.model).traffic[subject.version.id]
+    seen = Streams(session, subject.model).traffic[subject.version.id]
     usual = max(sum(seen.values()) / max(len(seen), 1), 1.0)
     return max(MIN_WINDOWS - len(seen), math.ceil((MIN_ROWS - sum(seen.values())) / usual), 1)

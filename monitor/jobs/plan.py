@@ -22,7 +22,7 @@ def plan_model(session: Session, model: Model) -> int:
     """The same for the checks of one model."""
     if model.watermark is None:
         return 0
-    streams = Streams.of(session, model)
+    streams = Streams(session, model)
     planned = 0
     for version in streams.versions:
         if streams.wants_reference(version):

@@ -41,10 +41,12 @@ def judge(session: Session, tools: Tools, model: Model, version: Version, window
         _revise_alerts(session, model, known)
     if not _speaks(session, model, version, known):
         return known
+    live = _live(session, model)
     for signal in signals(session, model.name, known):
-        _signal(session, tools, model, version, known, signal, now)
+        _signal(session, tools, model, version, known, signal, live.get(signal.cause), now)
     if version.id == model.champion_id and known.rows:
-        confirm_serving(session, version, now)
+        if version.confirmed_at is None:
+            confirm_serving(session, version, now)
         end_observation(session, version, now)
     return known
 
@@ -61,9 +63,10 @@ def _speaks(session: Session, model: Model, version: Version, known: Known) -> b
 
 
 def _signal(
-    session: Session, tools: Tools, model: Model, version: Version, known: Known, signal: Signal, now: datetime
-) -> None:
-    alert = _live(session, model, signal) or _same_incident(session, model, signal)
+    session: Session, tools: Tools, model: Model, version: Version, known: Known, signal: Signal, live: Alert | None,
+    now: datetime,
+) -> None:  # fmt: skip
+    alert = live or _same_incident(session, model, signal)
     current = AlertSnapshot.from_document(alert.snapshot) if alert else None
     step = advance(current, signal, RULES[signal.kind])
     if step is None or (alert is None and step.snapshot.state is AlertState.NO_DATA):
@@ -77,9 +80,10 @@ def _signal(
         propose_if_warranted(session, model, version, known, alert, now)
 
 
-def _live(session: Session, model: Model, signal: Signal) -> Alert | None:
-    chosen = select(Alert).where(Alert.model_id == model.id, Alert.cause == signal.cause, Alert.state != "resolved")
-    return session.scalar(chosen.with_for_update())
+def _live(session: Session, model: Model) -> dict[str, Alert]:
+    """The model's alerts that are not over, by cause."""
+    chosen = select(Alert).where(Alert.model_id == model.id, Alert.state != "resolved").order_by(Alert.id)
+    return {alert.cause: alert for alert in session.scalars(chosen.with_for_update())}
 
 
 def _same_incident(session: Session, model: Model, signal: Signal) -> Alert | None:

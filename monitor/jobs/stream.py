@@ -109,7 +109,7 @@ def advance(tools: Tools, job: Claimed, kind: str, prepare: Callable[[Session, S
     with transaction(tools.engine) as session:
         subject = subject_of(session, tools, job.payload["version_id"])
         monitor = session.get_one(Monitor, job.payload["monitor_id"])
-        due = Streams.of(session, subject.model).due(subject.version, kind)
+        due = Streams(session, subject.model).due(subject.version, kind)
         check = prepare(session, subject, due) if due else None
     if check is None:
         with effect(tools, job):
@@ -121,7 +121,7 @@ def advance(tools: Tools, job: Claimed, kind: str, prepare: Callable[[Session, S
             run = _record(session, subject, monitor, one, check(session, one))
             now = database_now(session)
             judge(session, tools, subject.model, subject.version, window_to_judge(run, subject), now)
-            if number == len(due):
+            if number == len(due) and kind == "quality":  # the other streams follow this one
                 plan_model(session, session.get_one(Model, subject.model.id))
 
 

@@ -138,14 +138,11 @@ def drain(tools: Tools, *, kinds: Collection[str] | None = None) -> int:
         JobFailed: a job failed; replays must not go on over a hole.
     """
     worker, ran = _Strict(tools, "drain", kinds=kinds), 0
-    while True:
-        with transaction(tools.engine) as session:
-            plan(session)
-        before = ran
-        while worker.run_once():
-            ran += 1
-        if ran == before:
-            return ran
+    with transaction(tools.engine) as session:
+        plan(session)
+    while worker.run_once():  # a job plans what follows from it
+        ran += 1
+    return ran
 
 
 class _Strict(Worker):
