@@ -1,0 +1,41 @@
+"""Buttons: one transaction, in which the person is looked up again and the act itself authorises."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+import streamlit as st
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from dashboard import auth, place, queries
+from monitor.db.engine import database_now, transaction
+from monitor.errors import HoldfastError
+from monitor.governance.roles import Actor
+
+Act = Callable[[Session, Actor, datetime], str]
+_NOTICE = "notice"
+
+
+def perform(act: Act) -> None:
+    """Do it or do nothing; either way the next run says in a sentence what came of it."""
+    try:
+        actor = auth.current_actor()
+        if actor is None:
+            return  # the next run shows the sign-in page
+        with transaction(place.engine()) as session:
+            sentence = act(session, actor, database_now(session))
+        st.session_state[_NOTICE] = (True, sentence)
+    except HoldfastError as error:
+        st.session_state[_NOTICE] = (False, str(error))
+    except SQLAlchemyError:
+        st.session_state[_NOTICE] = (False, "The database did not answer, and nothing was changed. Try again.")
+    queries.forget()
+
+
+def show_notice() -> None:
+    """What came of the last click, once."""
+    done, sentence = st.session_state.pop(_NOTICE, (None, ""))
+    if done is True:
+        st.success(sentence, icon=":material/check:")
+    elif done is False:
+        st.error(sentence, icon=":material/error:")

@@ -1,0 +1,109 @@
+"""The one door: dashboard, API, sign-in and reports of a Holdfast installation as one ASGI application."""
+
+from pathlib import Path
+from urllib.parse import urlencode
+
+import streamlit as st
+from sqlalchemy import Engine
+from starlette.datastructures import QueryParams
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from streamlit import config
+
+from dashboard import pages, place
+from monitor.api.app import api
+from monitor.api.probes import healthz, metrics, readyz
+from monitor.api.reports import report
+from monitor.api.sessions import set_session
+from monitor.db.engine import transaction
+from monitor.db.users import redeem_link
+from monitor.errors import HoldfastError
+from monitor.settings import Settings
+
+SCRIPT = Path(__file__).with_name("app.py")
+HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),  # a sign-in link must not travel on in a Referer
+    (b"x-frame-options", b"SAMEORIGIN"),
+)
+CONFIG = {
+    "browser.gatherUsageStats": False,
+    "server.fileWatcherType": "none",
+    "server.headless": True,
+    "client.toolbarMode": "minimal",
+    "client.showErrorDetails": "none",
+    "theme.primaryColor": "#0072B2",
+    "theme.baseRadius": "small",
+    "theme.headingFontSizes": ["1.9rem", "1.35rem", "1.15rem", "1rem", "0.95rem", "0.9rem"],
+}
+
+
+def app() -> ASGIApp:
+    """For `uvicorn dashboard.door:app --factory`: the installation that the environment names."""
+    return build(place.Place.from_settings(Settings.load()))
+
+
+def build(where: place.Place) -> ASGIApp:
+    """The application on one database and one artefact store."""
+    place.use(where)
+    for option, value in CONFIG.items():
+        config.set_option(option, value)
+    engine = place.engine()
+    return st.App(SCRIPT, routes=_routes(engine, where.artifact_dir), middleware=[Middleware(_AtTheDoor)])
+
+
+def _routes(engine: Engine, artifact_dir: Path) -> list[BaseRoute]:
+    """Declared before Streamlit's catch-all, which answers 200 to everything that it does not know."""
+
+    def sign_in(request: Request) -> Response:
+        return _sign_in(request, engine)
+
+    return [
+        Route("/healthz", healthz),
+        Route("/readyz", readyz(engine)),
+        Route("/metrics", metrics(engine)),
+        Route("/sign-in", sign_in),
+        Route("/reports/{report_id:int}", report(engine, artifact_dir)),
+        Mount("/v1", api(engine)),
+    ]
+
+
+def _sign_in(request: Request, engine: Engine) -> Response:
+    """Turn a one-time link into a session; a used or unknown link leads nowhere."""
+    once = request.query_params.get("once", "")
+    if not once:
+        return RedirectResponse("/", status_code=303)
+    try:
+        with transaction(engine) as session:
+            token = redeem_link(session, once)
+    except HoldfastError as error:
+        return HTMLResponse(pages.link_refused(str(error)), status_code=403)
+    response = RedirectResponse("/", status_code=303)
+    set_session(response, token, secure=request.url.scheme == "https")
+    return response
+
+
+class _AtTheDoor:
+    """Sends `/?once=TOKEN` to the sign-in, and puts the safety headers on every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        once = QueryParams(scope["query_string"]).get("once")
+        if scope["path"] == "/" and once:
+            await RedirectResponse(f"/sign-in?{urlencode({'once': once})}", status_code=303)(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), *HEADERS]
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)

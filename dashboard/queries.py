@@ -1,0 +1,45 @@
+"""What the views read, kept for a few seconds: the reads themselves live in `monitor/db/read_*.py`."""
+
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec, TypeVar
+
+import streamlit as st
+from sqlalchemy.orm import Session
+
+from dashboard import place
+from monitor.db import read_alerts, read_drift, read_model, read_overview, read_retraining, read_robustness
+from monitor.db.engine import transaction
+
+TTL_SECONDS = 5
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _kept(read: Callable[Concatenate[Session, P], R]) -> Callable[P, R]:
+    """The read in a transaction of its own, remembered for each database and each set of arguments."""
+
+    @st.cache_data(ttl=TTL_SECONDS, show_spinner=False)
+    def remembered(url: str, name: str, *args: P.args, **kwargs: P.kwargs) -> R:  # name tells the reads apart
+        with transaction(place.engine_of(url)) as session:
+            return read(session, *args, **kwargs)
+
+    def ask(*args: P.args, **kwargs: P.kwargs) -> R:
+        return remembered(place.here().database_url, read.__qualname__, *args, **kwargs)
+
+    return ask
+
+
+overview = _kept(read_overview.overview)
+model_history = _kept(read_model.model_history)
+drift_history = _kept(read_drift.drift_history)
+histogram = _kept(read_drift.histogram)
+robustness_history = _kept(read_robustness.robustness_history)
+alert_list = _kept(read_alerts.alert_list)
+alert_page = _kept(read_alerts.alert_page)
+proposals = _kept(read_retraining.proposals)
+proposal_page = _kept(read_retraining.proposal_page)
+
+
+def forget() -> None:
+    """Read everything anew: something was just changed."""
+    st.cache_data.clear()

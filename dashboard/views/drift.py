@@ -1,0 +1,96 @@
+"""What moved?"""
+
+from datetime import datetime
+
+import streamlit as st
+
+from dashboard import actions, charts, controls, queries, states, times
+from monitor.db.read_drift import DriftHistory
+
+COLUMNS = {
+    "feature": "Feature", "sentence": "What", "effect": "Effect, σ", "low": "Low", "high": "High",
+    "p_value": "p-value", "e_value": "e-value", "threshold": "Threshold", "fired": "Fired", "status": "Status",
+}  # fmt: skip
+
+
+def _one_feature(drift: DriftHistory, feature: str) -> None:
+    """The feature's values then and now, and how its effect went."""
+    path = drift.of(feature)
+    last = path.iloc[-1]
+    st.subheader(last["sentence"] or f"{feature}: {last['status']}", divider="gray")
+    left, right = st.columns(2)
+    starts, ends = last["starts"].to_pydatetime(), last["ends"].to_pydatetime()
+    histogram = queries.histogram(drift.model, feature, starts, ends)
+    with left:
+        if histogram is None:
+            st.info("The counts of this window are not kept any more, or there is no reference yet.")
+        else:
+            st.plotly_chart(charts.reference_against_current(histogram), config=charts.QUIET, key="histogram")
+            st.caption(
+                f"Counts of every row, sampled or not, over bins frozen with the reference (until "
+                f"{histogram.reference_ends:%-d %b %Y}); window {times.window(starts, ends)}."
+            )
+    with right:
+        st.plotly_chart(charts.effect_path(path), config=charts.QUIET, key="path")
+        st.caption(
+            "Effect with its 95 % interval; beyond the dashed line this direction alone fires. Squares: the detector "
+            "held the feature responsible, within the false-alarm budget."
+        )
+
+
+def _report(drift: DriftHistory, newest: datetime) -> None:
+    report = drift.report_of(newest)
+    if report is None:
+        st.caption("An Evidently report is made for every alert; none has been asked for yet.")
+    elif report.state != "ready":
+        st.caption(
+            f"The Evidently report of {times.window(report.starts, report.ends)} is {report.state}. {report.sentence}"
+        )
+    else:
+        st.link_button("Open the Evidently report", f"/reports/{report.id}", icon=":material/open_in_new:")
+        span = times.window(report.starts, report.ends)
+        st.caption(f"Of {span}. Its tests are conventional ones; the verdict here is Holdfast's.")
+        if st.toggle("Show it here", key="evidently", bind="query-params"):
+            st.iframe(f"/reports/{report.id}", height=900)
+
+
+name = controls.pick_model()
+drift = queries.drift_history(name, last=controls.span())
+if drift.is_empty():
+    states.unfinished(
+        drift.headline,
+        hint="Drift is measured once 14 reference windows have come; until then Holdfast is learning what normal is.",
+    )
+
+st.title(drift.headline)
+actions.show_notice()
+if drift.cells.empty:
+    st.info(str(drift.runs.iloc[-1]["sentence"]))
+    st.stop()
+controls.pick_span()
+st.plotly_chart(charts.drift_heatmap(drift.cells, drift.features), config=charts.QUIET, key="heatmap")
+st.caption(
+    "How far each feature moved in each window, in σ of the reference (√PSI without its sampling bias). White squares: "
+    f"the detector held the feature responsible. Times in {times.zone_name()}."
+)
+asked = st.query_params.get("feature")
+feature = st.selectbox(
+    "Feature", drift.features, index=drift.features.index(asked) if asked in drift.features else 0, width=320
+)
+st.query_params["feature"] = feature
+_one_feature(drift, feature)
+
+st.subheader("The newest window, feature by feature", divider="gray")
+st.dataframe(
+    drift.newest()[list(COLUMNS)].set_index("feature").loc[drift.features].reset_index().rename(columns=COLUMNS),
+    hide_index=True,
+    column_config={
+        "Feature": st.column_config.TextColumn(pinned=True),
+        "What": st.column_config.TextColumn(width="large"),
+        **{
+            column: st.column_config.NumberColumn(format="%.3f") for column in ("Effect, σ", "Low", "High", "Threshold")
+        },
+        **{column: st.column_config.NumberColumn(format="%.2g") for column in ("p-value", "e-value")},
+    },
+)
+_report(drift, drift.newest()["starts"].iloc[0].to_pydatetime())

@@ -1,0 +1,142 @@
+"""The HTTP API, mounted at /v1: what programs may read and decide, by the same acts as the dashboard."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.responses import JSONResponse
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from monitor.acts import retraining as acts
+from monitor.api.bodies import ChampionOut, Decision, Done, ModelOut, RollBack, VerdictOut
+from monitor.api.sessions import actor_of
+from monitor.db.engine import database_now, transaction
+from monitor.db.read_model import model_history
+from monitor.db.read_overview import overview
+from monitor.db.registry import champion, model_named
+from monitor.db.retraining import Proposal
+from monitor.errors import (
+    BadInput,
+    HoldfastError,
+    IllegalTransition,
+    NotAllowed,
+    NotFound,
+    StaleDecision,
+    Unavailable,
+)
+from monitor.governance.roles import Actor
+
+STATUS = {NotFound: 404, StaleDecision: 409, IllegalTransition: 409, NotAllowed: 403, Unavailable: 503, BadInput: 422}
+MAX_WINDOWS = 10_000
+routes = APIRouter()
+
+
+class NotSignedIn(NotAllowed):
+    """The request names no live session."""
+
+
+def api(engine: Engine) -> FastAPI:
+    """The application on one database. The mounting application owns the engine: a mounted lifespan does not run."""
+    app = FastAPI(title="Holdfast", docs_url=None, redoc_url=None)
+    app.state.engine = engine
+    app.add_exception_handler(HoldfastError, _refused)
+    app.include_router(routes)
+    return app
+
+
+def signed_in(request: Request) -> Actor:
+    actor = actor_of(request, request.app.state.engine)
+    if actor is None:
+        raise NotSignedIn("sign in first: `holdfast link` prints a link")
+    return actor
+
+
+def opened(request: Request) -> Iterator[Session]:
+    """One transaction a request; an act and what it writes commit together or not at all."""
+    with transaction(request.app.state.engine) as session:
+        yield session
+
+
+Someone = Annotated[Actor, Depends(signed_in)]
+Open = Annotated[Session, Depends(opened, scope="function")]  # committed before the answer is sent
+
+
+@routes.get("/models")
+def list_models(actor: Someone, session: Open) -> list[ModelOut]:
+    """Every model, the neediest first."""
+    return [
+        ModelOut(
+            name=row.name, owner=row.owner, tier=row.tier, champion=row.version, verdict=row.verdict, needs=row.why,
+            proposal=row.proposal_id,
+        )
+        for row in overview(session).rows
+    ]  # fmt: skip
+
+
+@routes.get("/models/{name}/champion")
+def read_champion(name: str, actor: Someone, session: Open) -> ChampionOut:
+    """The version that should serve."""
+    version = champion(session, model_named(session, name))
+    return ChampionOut(
+        model=name, version=version.name, flavour=version.flavour, manifest_sha256=version.manifest_sha256,
+        promoted_at=version.promoted_at, confirmed_at=version.confirmed_at,
+    )  # fmt: skip
+
+
+@routes.get("/models/{name}/verdicts")
+def read_verdicts(name: str, actor: Someone, session: Open, last: int = 90) -> list[VerdictOut]:
+    """The newest windows in order of time, each as it is judged now."""
+    history = model_history(session, name, last=max(1, min(last, MAX_WINDOWS)))
+    return [VerdictOut.of(window) for window in history.windows]
+
+
+@routes.post("/proposals/{proposal_id}/approve")
+def approve(proposal_id: int, vote: Decision, actor: Someone, session: Open) -> Done:
+    """Approve a training on the evidence of this hash."""
+    proposal, now = _proposal(session, proposal_id), database_now(session)
+    acts.approve(session, proposal, by=actor, evidence_sha256=vote.evidence_sha256, reason=vote.reason, now=now)
+    return Done(sentence=f"proposal {proposal_id} is approved: the training is queued", state=proposal.state)
+
+
+@routes.post("/proposals/{proposal_id}/reject")
+def reject(proposal_id: int, vote: Decision, actor: Someone, session: Open) -> Done:
+    """Decide against a training or a promotion."""
+    proposal, now = _proposal(session, proposal_id), database_now(session)
+    acts.reject(session, proposal, by=actor, evidence_sha256=vote.evidence_sha256, reason=vote.reason, now=now)
+    return Done(sentence=f"proposal {proposal_id} is rejected", state=proposal.state)
+
+
+@routes.post("/proposals/{proposal_id}/promote")
+def promote(proposal_id: int, vote: Decision, actor: Someone, session: Open) -> Done:
+    """Vote for the candidate; it is promoted once the votes suffice."""
+    proposal, now = _proposal(session, proposal_id), database_now(session)
+    decided = acts.approve_promotion(
+        session, proposal, by=actor, evidence_sha256=vote.evidence_sha256, reason=vote.reason, now=now
+    )
+    words = "the promotion is queued" if decided else "the vote counts; one more person must decide"
+    return Done(sentence=words, state=proposal.state)
+
+
+@routes.post("/models/{name}/rollback")
+def roll_back(name: str, why: RollBack, actor: Someone, session: Open) -> Done:
+    """Make the version that the champion took over from the champion again."""
+    previous = acts.rollback(
+        session, model_named(session, name), by=actor, reason=why.reason, now=database_now(session)
+    )  # fmt: skip
+    return Done(sentence=f"{previous.name} is the champion of {name} again")
+
+
+def _proposal(session: Session, proposal_id: int) -> Proposal:
+    proposal = session.get(Proposal, proposal_id)
+    if proposal is None:
+        raise NotFound(f"there is no proposal {proposal_id}")
+    return proposal
+
+
+def _refused(request: Request, error: Exception) -> JSONResponse:
+    """Every error that Holdfast raises on purpose, as its sentence."""
+    if isinstance(error, NotSignedIn):
+        return JSONResponse({"error": str(error)}, status_code=401)
+    status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
+    return JSONResponse({"error": str(error)}, status_code=status)

@@ -1,0 +1,30 @@
+"""Rendered reports, served so that what they contain cannot act in the reader's name."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from sqlalchemy import Engine
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+
+from monitor.api.sessions import actor_of
+from monitor.artifacts.store import Store
+from monitor.db.checks import Report
+from monitor.db.engine import transaction
+
+SANDBOX = {"Content-Security-Policy": "sandbox allow-scripts", "X-Content-Type-Options": "nosniff"}
+
+
+def report(engine: Engine, artifact_dir: Path) -> Callable[[Request], Response]:
+    """The HTML of a report for a signed-in person, in an origin of its own: scripts run, cookies are out of reach."""
+
+    def serve(request: Request) -> Response:
+        if actor_of(request, engine) is None:
+            return PlainTextResponse("Sign in first: `holdfast link` prints a link.\n", status_code=401)
+        with transaction(engine) as session:
+            row = session.get(Report, request.path_params["report_id"])
+        if row is None or row.html_sha256 is None:
+            return PlainTextResponse("There is no report of this number.\n", status_code=404)
+        return FileResponse(Store(artifact_dir).path(row.html_sha256), media_type="text/html", headers=SANDBOX)
+
+    return serve

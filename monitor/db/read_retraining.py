@@ -1,0 +1,250 @@
+"""What is proposed, on which evidence, who decided, and how far the training is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from monitor.db.audit import AuditEntry
+from monitor.db.checks import Report
+from monitor.db.read_alerts import Event, event_of
+from monitor.db.registry import Model, Version, model_named
+from monitor.db.retraining import CLOSED_STATES, Progress, Proposal, Vote
+
+RUNNING = ("approved", "queued", "training", "trained", "validating")
+SERVING = ("promoted", "observing", "confirmed")
+STATE_SENTENCES = {
+    "draft": "is being drafted",
+    "proposed": "is proposed",
+    "awaiting_approval": "awaits approval",
+    "approved": "is approved and will be queued",
+    "queued": "is approved; the training is queued",
+    "training": "is training",
+    "trained": "is trained; its gates come next",
+    "validating": "is being validated against its gates",
+    "awaiting_promotion": "is trained and awaits promotion",
+    "promoted": "is promoted; serving still reports the old version",
+    "observing": "serves and is being observed",
+    "confirmed": "serves and is confirmed",
+    "rejected": "was rejected",
+    "expired": "expired before anybody decided",
+    "cancelled": "was cancelled",
+    "failed": "failed",
+    "superseded": "was superseded",
+    "rolled_back": "was rolled back",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """A condition that the candidate met or missed."""
+
+    name: str
+    value: float
+    limit: float
+    passed: bool
+    sentence: str
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ballot:
+    """A person's vote on a stage."""
+
+    stage: str
+    actor: str
+    decision: str
+    reason: str
+    self_approved: bool
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """How far the training is; `curve` has one entry an epoch."""
+
+    done: int
+    total: int
+    sentence: str
+    curve: tuple[Mapping[str, float], ...]
+    updated_at: datetime
+
+    @property
+    def share(self) -> float:
+        return min(1.0, self.done / self.total) if self.total else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProposalPage:
+    """One proposal with all that a person needs to decide."""
+
+    id: int
+    model: str
+    tier: int
+    solo: bool
+    state: str
+    champion: str
+    candidate: str | None
+    alert_id: int | None
+    reason: str
+    verdict: str
+    requested_by: str
+    evidence: Mapping[str, Any]
+    evidence_sha256: str
+    recipe: str
+    snapshot: Mapping[str, Any]
+    gates: tuple[Gate, ...]
+    comparison: Mapping[str, Any]
+    last_error: str | None
+    created_at: datetime
+    expires_at: datetime
+    ballots: tuple[Ballot, ...]
+    timeline: tuple[Event, ...]
+    running: Running | None
+    report_id: int | None
+
+    @property
+    def stage(self) -> str | None:
+        """`training` or `promotion` while a vote is awaited."""
+        return {"awaiting_approval": "training", "awaiting_promotion": "promotion"}.get(self.state)
+
+    @property
+    def is_running(self) -> bool:
+        return self.state in RUNNING
+
+    @property
+    def can_roll_back(self) -> bool:
+        return self.state in SERVING
+
+    @property
+    def headline(self) -> str:
+        return f"Proposal #{self.id} for {self.model} {STATE_SENTENCES[self.state]}"
+
+    @property
+    def failed_gates(self) -> tuple[Gate, ...]:
+        return tuple(gate for gate in self.gates if not gate.passed)
+
+    @property
+    def recommendation(self) -> str:
+        """What the evidence says to do, in a sentence; empty where nothing is to be decided."""
+        if self.state == "awaiting_approval":
+            return f"Recommend: TRAIN a {self.recipe} candidate. {self.evidence.get('expected_benefit') or ''}".strip()
+        if self.state != "awaiting_promotion":
+            return ""
+        if not self.failed_gates:
+            return f"Recommend: PROMOTE. All {len(self.gates)} gates passed."
+        names = ", ".join(gate.name for gate in self.failed_gates)
+        return f"Recommend: REJECT. {len(self.failed_gates)} of {len(self.gates)} gates failed: {names}."
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProposalLine:
+    """A proposal as the history lists it."""
+
+    id: int
+    model: str
+    state: str
+    reason: str
+    requested_by: str
+    created_at: datetime
+
+    @property
+    def is_open(self) -> bool:
+        return self.state not in CLOSED_STATES
+
+
+def proposals(session: Session, *, model: str | None = None, limit: int = 100) -> tuple[ProposalLine, ...]:
+    """Proposals of one model or of all: the open ones first, then the newest."""
+    chosen = select(Proposal, Model.name).join(Model, Model.id == Proposal.model_id).order_by(Proposal.id.desc())
+    if model is not None:
+        chosen = chosen.where(Model.id == model_named(session, model).id)
+    lines = [
+        ProposalLine(
+            id=proposal.id, model=name, state=proposal.state, reason=proposal.reason,
+            requested_by=proposal.requested_by, created_at=proposal.created_at,
+        )
+        for proposal, name in session.execute(chosen.limit(limit))
+    ]  # fmt: skip
+    return tuple(sorted(lines, key=lambda line: not line.is_open))
+
+
+def proposal_page(session: Session, proposal_id: int) -> ProposalPage | None:
+    """One proposal, or None when there is none of this number."""
+    proposal = session.get(Proposal, proposal_id)
+    if proposal is None:
+        return None
+    model = session.get_one(Model, proposal.model_id)
+    names = {
+        version.id: version.name for version in session.scalars(select(Version).where(Version.model_id == model.id))
+    }
+    report = select(Report.id).where(Report.alert_id == proposal.alert_id, Report.state == "ready")
+    return ProposalPage(
+        id=proposal.id,
+        model=model.name,
+        tier=model.tier,
+        solo=model.solo,
+        state=proposal.state,
+        champion=names[proposal.champion_id],
+        candidate=names.get(proposal.candidate_id or 0),
+        alert_id=proposal.alert_id,
+        reason=proposal.reason,
+        verdict=proposal.verdict,
+        requested_by=proposal.requested_by,
+        evidence=proposal.evidence,
+        evidence_sha256=proposal.evidence_sha256,
+        recipe=proposal.recipe,
+        snapshot=proposal.snapshot,
+        gates=tuple(_gate(gate) for gate in proposal.gates),
+        comparison=proposal.comparison,
+        last_error=proposal.last_error,
+        created_at=proposal.created_at,
+        expires_at=proposal.expires_at,
+        ballots=_ballots(session, proposal),
+        timeline=_timeline(session, proposal),
+        running=_running(session, proposal),
+        report_id=session.scalar(report) if proposal.alert_id else None,
+    )
+
+
+def _gate(document: Mapping[str, Any]) -> Gate:
+    return Gate(
+        name=document["name"], value=document["value"], limit=document["limit"], passed=bool(document["passed"]),
+        sentence=document.get("sentence", ""), low=document.get("low"), high=document.get("high"),
+    )  # fmt: skip
+
+
+def _ballots(session: Session, proposal: Proposal) -> tuple[Ballot, ...]:
+    votes = session.scalars(select(Vote).where(Vote.proposal_id == proposal.id).order_by(Vote.at))
+    return tuple(
+        Ballot(
+            stage=vote.stage, actor=vote.actor, decision=vote.decision, reason=vote.reason,
+            self_approved=vote.self_approved, at=vote.at,
+        )
+        for vote in votes
+    )  # fmt: skip
+
+
+def _timeline(session: Session, proposal: Proposal) -> tuple[Event, ...]:
+    entries = session.scalars(
+        select(AuditEntry).where(AuditEntry.subject == f"proposal:{proposal.id}").order_by(AuditEntry.id)
+    )
+    return tuple(event_of(entry) for entry in entries)
+
+
+def _running(session: Session, proposal: Proposal) -> Running | None:
+    progress = session.scalar(
+        select(Progress).where(Progress.proposal_id == proposal.id).order_by(Progress.updated_at.desc()).limit(1)
+    )
+    if progress is None:
+        return None
+    return Running(
+        done=progress.done,
+        total=progress.total,
+        sentence=progress.sentence,
+        curve=tuple(progress.curve),
+        updated_at=progress.updated_at,
+    )

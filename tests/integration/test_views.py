@@ -1,0 +1,75 @@
+"""Every view on a real database: what it says with rows, without any, and when something fails."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+from streamlit.testing.v1 import AppTest
+
+import dashboard
+from dashboard import auth, place, queries
+from monitor.db.engine import transaction
+from monitor.governance.roles import Actor, Role
+from tests.seeded import populate
+
+ANA = Actor(id="ana", name="Ana", roles=frozenset({Role.APPROVER, Role.OPERATOR}))
+SCRIPT = Path(dashboard.__path__[0]) / "app.py"
+
+
+@pytest.fixture(autouse=True)
+def served(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The dashboard of this test's database, with Ana signed in."""
+    place.use(place.Place(database_url=database_url, artifact_dir=tmp_path))
+    monkeypatch.setattr(auth, "current_actor", lambda: ANA)
+    queries.forget()
+    yield
+    place.engine().dispose()
+
+
+@pytest.fixture
+def fraud(engine: Engine) -> None:
+    with transaction(engine) as session:
+        populate(session)
+
+
+def view(name: str, **query: str) -> AppTest:
+    """A view after its first run."""
+    app = AppTest.from_file(str(SCRIPT), default_timeout=30).run()
+    app.query_params.update(query)
+    return app.switch_page(f"views/{name}.py").run() if name != "overview" else app
+
+
+def said(app: AppTest) -> str:
+    """All the words on the page."""
+    names = ("title", "subheader", "markdown", "caption", "text", "error", "info", "success", "warning")
+    return "\n".join(str(element.value) for name in names for element in getattr(app, name))
+
+
+VIEWS = ("overview", "model", "drift", "robustness", "alerts", "retraining")
+
+
+@pytest.mark.usefixtures("fraud")
+@pytest.mark.parametrize(
+    ("name", "headline"),
+    [
+        ("overview", "1 model needs you: fraud — proposal #1 awaits your approval"),
+        ("model", "fraud: healthy until 3 May, then harmful covariate shift (auroc 0.912 → 0.838)"),
+        ("drift", "3 of 8 features moved since 3 May: merchant_category, amount, distance_km"),
+        ("robustness", "At S2 the AUC falls 0.90 → 0.66 (-0.08 since registration)"),
+        ("alerts", "1 alert nobody has taken yet: fraud"),
+        ("retraining", "Proposal #1 for fraud awaits approval"),
+    ],
+)
+def test_a_view_answers_its_question_in_the_first_line(name: str, headline: str):
+    app = view(name)
+    assert not app.exception
+    assert [title.value for title in app.title] == [headline]
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_view_of_an_empty_database_says_what_would_fill_it(name: str):
+    app = view(name)
+    assert not app.exception
+    assert len(app.title) == 1
+    assert "`holdfast" in said(app) or "evidence" in said(app)
