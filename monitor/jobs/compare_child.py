@@ -1,0 +1,148 @@
+"""Measure several versions on the same held-out rows, from files to files: scores, a stress test, latency."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from monitor.artifacts import Manifest, Store
+from monitor.artifacts.load import LoadedModel, load_model
+from monitor.jobs.child import OnProgress
+from monitor.jobs.stress_child import Headline, factories_named, stress_test
+from monitor.jobs.train_child import TARGET, one_thread
+from monitor.robustness import reality_cap
+from monitor.schema import FloatArray
+
+WORK = "monitor.jobs.compare_child:run"
+STRESSED_ROWS = 1_024
+_LEAST_POSITIVE = 0.25  # share of the stressed rows where there are as many: an AUC of six positives says nothing
+_TIMED_ROWS = 60
+_CAPPED_ROWS = 4_000
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Measurements:
+    """One version on the held-out rows.
+
+    `learned` are its scores on the rows before them, which its operating threshold comes from; `held` those on the
+    held-out rows. `report` is the campaign's document, `latency_p95_ms` of scoring one row.
+    """
+
+    learned: FloatArray
+    held: FloatArray
+    report: dict[str, Any]
+    headline: Headline
+    reality_cap: float | None
+    latency_p95_ms: float
+
+
+def write_work(
+    folder: Path, frame: pd.DataFrame, y: FloatArray, *, held: int, manifests: Mapping[str, Manifest], store: Store,
+    factories: Sequence[str], level: str, task: str, seed: int,
+) -> None:  # fmt: skip
+    """What the child reads: raw features and targets (n,) in order of time, the last `held` of them held out.
+
+    Features travel raw because every version encodes them by the schema of its own manifest.
+    """
+    given = {
+        "manifests": {name: manifest.to_document() for name, manifest in manifests.items()},
+        "store": str(store.root),
+        "factories": list(factories),
+        "level": level,
+        "task": task,
+        "held": held,
+        "seed": seed,
+    }
+    frame.assign(**{TARGET: y}).to_parquet(folder / "compared.parquet")
+    (folder / "compare.json").write_text(json.dumps(given), encoding="utf-8")
+
+
+def read_measurements(folder: Path, names: Sequence[str]) -> dict[str, Measurements]:
+    """What the child wrote about each version."""
+    facts = json.loads((folder / "measured.json").read_text(encoding="utf-8"))
+    with np.load(folder / "scores.npz") as scores:
+        return {
+            name: Measurements(
+                learned=scores[f"{name}.learned"],
+                held=scores[f"{name}.held"],
+                report=facts[name]["report"],
+                headline=Headline.from_document(facts[name]["headline"]),
+                reality_cap=facts[name]["reality_cap"],
+                latency_p95_ms=facts[name]["latency_p95_ms"],
+            )
+            for name in names
+        }
+
+
+def run(folder: Path, on_progress: OnProgress) -> None:
+    """compare.json and compared.parquet → measured.json and scores.npz."""
+    given = json.loads((folder / "compare.json").read_text(encoding="utf-8"))
+    frame = pd.read_parquet(folder / "compared.parquet")
+    y = frame.pop(TARGET).to_numpy(np.float64)
+    store, factories = Store(given["store"]), factories_named(given["factories"])
+    facts: dict[str, Any] = {}
+    scores: dict[str, FloatArray] = {}
+    names = list(given["manifests"])
+    with one_thread():
+        for order, name in enumerate(names):
+            on_progress({"done": order, "total": len(names), "sentence": f"gates: measuring the {name} version"})
+            model = load_model(Manifest.from_document(given["manifests"][name]), store, factories)
+            facts[name], scored = _measured(model, model.schema.encode(frame), y, given)
+            cut = len(y) - int(given["held"])
+            scores |= {f"{name}.learned": scored[:cut], f"{name}.held": scored[cut:]}
+    (folder / "measured.json").write_text(json.dumps(facts), encoding="utf-8")
+    np.savez(folder / "scores.npz", allow_pickle=False, **scores)
+
+
+def _measured(
+    model: LoadedModel, rows: FloatArray, y: FloatArray, given: Mapping[str, Any]
+) -> tuple[dict[str, Any], FloatArray]:
+    """Facts and scores of one version; rows, threat and seed are the same for every version."""
+    cut, seed = len(rows) - int(given["held"]), int(given["seed"])
+    cap = None
+    if given["task"] == "classification":
+        cap = reality_cap(model.schema, rows[:cut][-_CAPPED_ROWS:], y[:cut][-_CAPPED_ROWS:])
+    chosen = cut + _chosen(y[cut:], given["task"], seed)
+    report, headline = stress_test(
+        model, rows[chosen], y[chosen], reference=rows[:cut], level=given["level"], threshold=None, cap=cap, seed=seed,
+        most=STRESSED_ROWS, clock=time.perf_counter,
+    )  # fmt: skip
+    facts = {
+        "report": report.to_document(),
+        "headline": headline.to_document(),
+        "reality_cap": cap,
+        "latency_p95_ms": _latency(model, rows[cut:]),
+    }
+    return facts, model.predict_score(rows)
+
+
+def _chosen(y: FloatArray, task: str, seed: int) -> NDArray[np.intp]:
+    """At most STRESSED_ROWS rows in their order, with a quarter of positives where there are as many."""
+    rng = np.random.default_rng(seed)
+    if len(y) <= STRESSED_ROWS:
+        return np.arange(len(y))
+    if task != "classification":
+        return np.sort(rng.choice(len(y), STRESSED_ROWS, replace=False))
+    positive, negative = np.flatnonzero(y == 1), np.flatnonzero(y != 1)
+    wanted = max(int(STRESSED_ROWS * _LEAST_POSITIVE), round(STRESSED_ROWS * positive.size / len(y)))
+    wanted = max(min(positive.size, wanted), STRESSED_ROWS - negative.size)
+    parts = rng.choice(positive, wanted, replace=False), rng.choice(negative, STRESSED_ROWS - wanted, replace=False)
+    return np.sort(np.concatenate(parts))
+
+
+def _latency(model: LoadedModel, rows: FloatArray) -> float:
+    """The 95th percentile of milliseconds to score one row, after one to warm up."""
+    timed = []
+    model.predict_score(rows[:1])
+    for place in range(_TIMED_ROWS):
+        row = rows[place % len(rows)][None, :]
+        started = time.perf_counter()
+        model.predict_score(row)
+        timed.append(time.perf_counter() - started)
+    return float(np.quantile(timed, 0.95) * 1_000)

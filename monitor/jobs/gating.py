@@ -1,0 +1,254 @@
+"""From measurements of champion and candidate to gates, to what is shown side by side, and to the new baseline."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from monitor.errors import BadInput
+from monitor.governance import CandidateFigures, GateResult, all_passed, judge_gates
+from monitor.jobs.compare_child import Measurements
+from monitor.jobs.material import Material, operating_threshold
+from monitor.performance import METRICS, Measured, limit_of, measure, paired_difference
+from monitor.performance.metrics import Needs, mcc, precision, recall
+from monitor.performance.verdict import Verdict
+from monitor.robustness import Task
+from monitor.schema import FloatArray
+
+_BINS = 10
+_HALF = 0.5
+_NOTHING_MOVABLE = "nothing_movable"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ruling:
+    """What the gates say of one candidate."""
+
+    recipe: str
+    gates: tuple[GateResult, ...]
+    comparison: dict[str, Any]
+    baseline: dict[str, Any]
+
+    @property
+    def passed(self) -> bool:
+        return all_passed(self.gates)
+
+    @property
+    def sentence(self) -> str:
+        failed = [gate.sentence for gate in self.gates if not gate.passed]
+        if not failed:
+            return f"The {self.recipe} candidate passed all {len(self.gates)} gates."
+        return f"The {self.recipe} candidate failed {len(failed)} of {len(self.gates)} gates: {' '.join(failed)}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Side:
+    """One version's scores or values on the rows before and on the held-out ones, and its stress test."""
+
+    learned: FloatArray
+    held: FloatArray
+    threshold: float
+    stress: Measurements | None
+
+
+def rule(material: Material, recipe: str, champion: Measurements | None, candidate: Measurements) -> Ruling:
+    """Judge one candidate on the held-out rows; a champion without an artefact is judged by what its traces report."""
+    y, before = material.y[material.cut :], material.y[: material.cut]
+    old, new = _champion_side(material, champion, before), _side(material, candidate, before)
+    metric = _metric(material, champion)
+    difference = paired_difference(y, _given(old, metric), _given(new, metric), metric, threshold=_HALF)
+    figures = [_figures(material, side, metric, y, old) for side in (old, new)]
+    cleared, sentence = _trigger(material, figures[1], new.stress, old.stress)
+    gates = judge_gates(
+        figures[0], figures[1], clean_difference=difference, trigger_cleared=cleared, trigger_sentence=sentence
+    )
+    gates = tuple(_robust_gate(material, gate, old.stress, candidate) for gate in gates)
+    return Ruling(
+        recipe=recipe,
+        gates=gates,
+        comparison=_comparison(figures, old.stress, candidate),
+        baseline=_baseline(material, figures[1].clean, new, candidate),
+    )
+
+
+def calibration_error(y: FloatArray, score: FloatArray) -> float:
+    """Expected calibration error over ten bins of equal size, less the gap that chance alone makes.
+
+    >>> rng = np.random.default_rng(0)
+    >>> score = rng.uniform(size=20_000)
+    >>> calibration_error((rng.uniform(size=20_000) < score).astype(float), score) < 0.01
+    True
+    """
+    total = 0.0
+    for rows in np.array_split(np.argsort(score, kind="stable"), _BINS):
+        share = float(y[rows].mean())
+        gap = (share - float(score[rows].mean())) ** 2 - share * (1 - share) / max(rows.size - 1, 1)
+        total += rows.size / y.size * max(gap, 0.0) ** 0.5
+    return total
+
+
+def _metric(material: Material, champion: Measurements | None) -> str:
+    if material.task is Task.REGRESSION:
+        registered = (material.champion.baseline.get("metric") or {}).get("name", "rmse")
+        return registered if METRICS[registered].needs is Needs.VALUE else "rmse"
+    if champion is None and material.score is None:
+        return "accuracy"
+    return str((material.champion.baseline.get("metric") or {}).get("name", "auroc"))
+
+
+def _champion_side(material: Material, champion: Measurements | None, before: FloatArray) -> _Side:
+    if champion is not None:
+        return _side(material, champion, before)
+    traced = material.prediction if material.score is None else material.score
+    if traced is None:
+        raise BadInput("expected scores or predictions in the traces, or an artefact of the champion: got neither")
+    learned, held = traced[: material.cut], traced[material.cut :]
+    scored = material.task is Task.BINARY and material.score is not None
+    threshold = operating_threshold(learned, before) if scored else _HALF
+    return _Side(learned=learned, held=held, threshold=threshold, stress=None)
+
+
+def _side(material: Material, found: Measurements, before: FloatArray) -> _Side:
+    threshold = operating_threshold(found.learned, before) if material.task is Task.BINARY else _HALF
+    return _Side(learned=found.learned, held=found.held, threshold=threshold, stress=found)
+
+
+def _given(side: _Side, metric: str) -> FloatArray:
+    """What a metric compares: scores or values as they are, or classes 0 and 1 by the side's own threshold."""
+    return _classes(side) if METRICS[metric].needs is Needs.CLASS else side.held
+
+
+def _classes(side: _Side) -> FloatArray:
+    return (side.held > side.threshold).astype(np.float64)
+
+
+def _figures(material: Material, side: _Side, metric: str, y: FloatArray, champion: _Side) -> CandidateFigures:
+    given = _given(side, metric)
+    needs = METRICS[metric].needs
+    clean = measure(
+        material.model.task, y, score=given if needs is Needs.SCORE else None,
+        prediction=None if needs is Needs.SCORE else given, metric=metric,
+    )  # fmt: skip
+    figures = CandidateFigures(clean=clean, **_stress_figures(side.stress))
+    if material.task is Task.REGRESSION:
+        return figures
+    found = _classes(side)
+    figures = replace(figures, positive_rate=float(found.mean()), mcc=mcc(y, found))
+    if needs is not Needs.SCORE:
+        return figures
+    wanted = recall(y, _classes(champion))
+    at_recall = (side.held >= _threshold_at_recall(y, side.held, wanted)).astype(np.float64)
+    return replace(
+        figures,
+        ece=calibration_error(y, side.held),
+        precision_at_champion_recall=precision(y, at_recall),
+    )
+
+
+def _threshold_at_recall(y: FloatArray, score: FloatArray, wanted: float) -> float:
+    """The highest threshold at which at least `wanted` of the positives are found."""
+    positives = np.sort(score[y == 1])[::-1]
+    return float(positives[min(max(int(np.ceil(wanted * positives.size)) - 1, 0), positives.size - 1)])
+
+
+def _stress_figures(found: Measurements | None) -> dict[str, Any]:
+    if found is None:
+        return {}
+    level = _at_level(found)
+    flags = tuple(flag["sentence"] for flag in found.report["audit"] if flag["name"] != _NOTHING_MOVABLE)
+    comparable = _why_not_comparable(found) is None
+    return {
+        "robust_auc": level["robust_auc"] if comparable else None,
+        "worst_recall": level["worst_recall"] if comparable else None,
+        "corrupted_auc": found.report["mean_corrupted_auc"],
+        "latency_p95_ms": found.latency_p95_ms,
+        "audit_flags": flags,
+    }
+
+
+def _at_level(found: Measurements) -> dict[str, Any]:
+    level: dict[str, Any] = next(one for one in found.report["levels"] if one["level"] == found.headline.level)
+    return level
+
+
+def _why_not_comparable(found: Measurements) -> str | None:
+    """Why an attack at this level says nothing about these rows, if so."""
+    if any(flag["name"] == _NOTHING_MOVABLE for flag in found.report["audit"]):
+        return "no feature is declared mutable, so no attack is possible"
+    if _at_level(found)["beyond_reality"]:
+        return f"{found.headline.level} reaches real rows of the other class, so it is shown and does not gate"
+    return None
+
+
+def _robust_gate(
+    material: Material, gate: GateResult, champion: Measurements | None, candidate: Measurements
+) -> GateResult:
+    """The robust gate where there is no pair of robust AUCs to compare: values instead of classes, or one side only."""
+    if gate.name != "robust_auc_s2":
+        return gate
+    now = candidate.headline
+    if champion is None:
+        why = "the champion has no artefact, so there is nothing to compare it with"
+    elif material.task is Task.REGRESSION:
+        before = champion.headline.value
+        return replace(
+            gate, name="robust_error_s2", value=now.value, limit=before, low=now.low, high=now.high,
+            passed=now.value <= before,
+            sentence=f"Worst-case error at {now.level} {before:.3g} → {now.value:.3g} (at most {before:.3g}).",
+        )  # fmt: skip
+    else:
+        found = _why_not_comparable(candidate) or _why_not_comparable(champion)
+        if found is None:
+            return replace(gate, low=now.low, high=now.high)
+        why = found
+    return replace(
+        gate, value=now.value, limit=now.value, low=now.low, high=now.high, passed=True,
+        sentence=f"{now.words[0].upper()}{now.words[1:]} at {now.level} is {now.value:.3g}; {why}.",
+    )  # fmt: skip
+
+
+def _trigger(
+    material: Material, figures: CandidateFigures, candidate: Measurements | None, champion: Measurements | None
+) -> tuple[bool, str]:
+    """Whether what raised the proposal is gone on the candidate: its metric is within the tolerance again."""
+    clean, limit = figures.clean, material.champion.baseline.get("limit")
+    if material.proposal.verdict == Verdict.FRAGILE and candidate is not None and champion is not None:
+        now, before = candidate.headline, champion.headline
+        better = now.value >= before.value if now.higher_is_better else now.value <= before.value
+        return better, f"Trigger: {now.words} at {now.level} {before.value:.3f} → {now.value:.3f} on the newest rows."
+    if limit is None or (material.champion.baseline.get("metric") or {}).get("name", clean.name) != clean.name:
+        return True, "Trigger: no tolerance is set for this metric, so there is none to return to."
+    within = clean.value >= limit if clean.higher_is_better else clean.value <= limit
+    words = "within" if within else "still beyond"
+    return within, f"Trigger: {clean.name} {clean.value:.3f} is {words} the limit {limit:.3f} on the newest rows."
+
+
+def _comparison(
+    figures: list[CandidateFigures], champion: Measurements | None, candidate: Measurements
+) -> dict[str, Any]:
+    clean, now = figures[1].clean, candidate.headline
+    return {
+        "clean": {
+            "metric": clean.name, "value": clean.value, "low": clean.low, "high": clean.high,
+            "champion": figures[0].clean.value,
+        },
+        "robust": {
+            "metric": now.metric, "value": now.value, "low": now.low, "high": now.high, "level": now.level,
+            "champion": champion.headline.value if champion is not None else None,
+        },
+    }  # fmt: skip
+
+
+def _baseline(material: Material, clean: Measured, side: _Side, found: Measurements) -> dict[str, Any]:
+    """What the candidate's windows will be held against, once it serves."""
+    try:
+        limit = limit_of(clean, setting=material.settings.limit)
+    except BadInput:  # the owner's limit lies on the better side of what the candidate reaches
+        limit = limit_of(clean)
+    return {
+        "metric": clean.to_document(),
+        "limit": limit,
+        "operating_threshold": side.threshold if material.task is Task.BINARY else None,
+        "stress": found.headline.to_document() | {"reality_cap": found.reality_cap},
+        "corrupted_auc": found.report["mean_corrupted_auc"],
+    }

@@ -1,0 +1,142 @@
+"""What a retraining learns from and is judged on: the snapshot's rows in order of time, the last of them held out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+from sqlalchemy.orm import Session
+
+from monitor.db.alerts import Alert
+from monitor.db.read_training import TrainingRows, newest_training_rows, training_rows
+from monitor.db.registry import FeatureSchema, Model, ModelSettings, Version, feature_schema, schema_of
+from monitor.db.retraining import Proposal
+from monitor.errors import NotEnoughData
+from monitor.jobs.samples import judged
+from monitor.robustness import Task
+from monitor.schema import MAX_LEVELS, FloatArray, Schema
+from monitor.windows import Window
+
+HELD_OUT_SHARE = 0.25
+LEAST_HELD_OUT = 400
+LEAST_ROWS = 200
+_LEAST_NEW_LEVEL = 5  # rows of a level that nobody declared, before a candidate learns it
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Material:
+    """Everything that a retraining reads from the database, so that it needs none while it works.
+
+    `frame` are raw features, `y` targets (n,), `traced` the scores (or classes or values) that the traces report, None
+    where they report none; the last `held` rows are never trained on.
+    """
+
+    proposal: Proposal
+    model: Model
+    champion: Version
+    settings: ModelSettings
+    schema: Schema
+    frame: pd.DataFrame
+    y: FloatArray
+    score: FloatArray | None
+    prediction: FloatArray | None
+    held: int
+    snapshot: TrainingRows
+
+    @property
+    def task(self) -> Task:
+        return Task.REGRESSION if self.model.task == "regression" else Task.BINARY
+
+    @property
+    def cut(self) -> int:
+        """The first held-out row."""
+        return len(self.y) - self.held
+
+
+def read_material(session: Session, proposal: Proposal) -> Material:
+    """The labelled rows of the proposal's snapshot, or the newest ones where it has none yet.
+
+    Raises:
+        NotEnoughData: too few labelled rows to train on and to judge with.
+    """
+    model = session.get_one(Model, proposal.model_id)
+    settings = ModelSettings.of(model)
+    rows = _rows(session, model, proposal)
+    found = judged(rows.frame, model.task, settings)
+    if len(found.y) < LEAST_ROWS:
+        raise NotEnoughData(
+            f"expected at least {LEAST_ROWS} labelled rows to retrain on, got {len(found.y)} from "
+            f"{rows.window.start:%-d %b %Y} to {rows.window.end:%-d %b %Y}: wait for labels"
+        )
+    declared = schema_of(_declared(session, model))
+    frame = found.frame[list(declared.names)].reset_index(drop=True)
+    alert = session.get(Alert, proposal.alert_id) if proposal.alert_id is not None else None
+    held = held_out(found.frame["event_time"], since=alert.starts if alert else None)
+    return Material(
+        proposal=proposal,
+        model=model,
+        champion=session.get_one(Version, proposal.champion_id),
+        settings=settings,
+        schema=with_seen_levels(declared, frame.iloc[: len(frame) - held]),
+        frame=frame,
+        y=found.y,
+        score=found.score,
+        prediction=found.prediction,
+        held=held,
+        snapshot=rows,
+    )
+
+
+def held_out(times: "pd.Series[pd.Timestamp]", *, since: datetime | None) -> int:
+    """How many of the newest rows are held out: a quarter of those since the change, so that the rest are learned.
+
+    >>> days = pd.Series(pd.date_range("2026-01-01", periods=10_000, freq="min", tz="UTC"))
+    >>> held_out(days, since=None), held_out(days, since=days[6_000].to_pydatetime())
+    (2500, 1000)
+    """
+    n = len(times)
+    changed = n if since is None else int((times >= since).sum())
+    wanted = max(int(HELD_OUT_SHARE * min(changed or n, n)), LEAST_HELD_OUT)
+    return min(wanted, int(n * HELD_OUT_SHARE))
+
+
+def with_seen_levels(schema: Schema, frame: pd.DataFrame) -> Schema:
+    """The schema with the levels that came up since it was declared, the most frequent first.
+
+    >>> schema = Schema.infer(pd.DataFrame({"channel": ["app", "web"]}))
+    >>> with_seen_levels(schema, pd.DataFrame({"channel": ["app"] + ["kiosk"] * 9}))["channel"].levels
+    ('app', 'web', 'kiosk')
+    """
+    return Schema(
+        tuple(
+            replace(feature, levels=(*feature.levels, *_new_levels(frame[feature.name], feature.levels)))
+            if feature.is_categorical
+            else feature
+            for feature in schema.features
+        )
+    )
+
+
+def _new_levels(column: "pd.Series[str]", known: Sequence[str]) -> list[str]:
+    counts = column.dropna().astype(str).value_counts()
+    new = [str(level) for level, rows in counts.items() if level not in set(known) and rows >= _LEAST_NEW_LEVEL]
+    return new[: max(0, MAX_LEVELS - len(known))]
+
+
+def _rows(session: Session, model: Model, proposal: Proposal) -> TrainingRows:
+    snapshot = proposal.snapshot
+    if snapshot.get("rows"):
+        span = Window(datetime.fromisoformat(snapshot["starts"]), datetime.fromisoformat(snapshot["ends"]))
+        return training_rows(session, model, span)
+    until = model.watermark or proposal.created_at
+    return newest_training_rows(session, model, until)
+
+
+def _declared(session: Session, model: Model) -> FeatureSchema:
+    return feature_schema(session, model)
+
+
+def operating_threshold(scores: FloatArray, y: FloatArray) -> float:
+    """The score above which as many rows lie as there are positives."""
+    return float(np.quantile(scores, 1 - float((y > 0).mean())))

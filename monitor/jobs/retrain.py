@@ -1,0 +1,231 @@
+"""An approved retraining: candidates in a child process, gates on rows that nobody trained on, one effect at the end.
+
+A worker may die at any line: the store keeps files by their hash, rows are written in the last transaction alone, and
+the next worker begins again from the snapshot.
+"""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from monitor.acts.proposals import LIFETIME
+from monitor.acts.registry import register_version
+from monitor.acts.retraining import move
+from monitor.artifacts import Manifest
+from monitor.artifacts.attach import attach_file
+from monitor.db.checks import Campaign
+from monitor.db.engine import database_now, transaction
+from monitor.db.jobs import MOST_ATTEMPTS, Claimed, cancelled
+from monitor.db.registry import Model, Version
+from monitor.db.retraining import Progress as ProgressRow
+from monitor.db.retraining import Proposal
+from monitor.errors import BadInput, JobFailed
+from monitor.governance import CLOSED, POLICY, ProposalState
+from monitor.jobs import compare_child, train_child
+from monitor.jobs.child import Progress, run_in_child
+from monitor.jobs.compare_child import Measurements
+from monitor.jobs.context import Tools, effect
+from monitor.jobs.gating import Ruling, rule
+from monitor.jobs.material import Material, read_material
+from monitor.jobs.train_child import Candidate
+
+SECOND_RECIPE = "noise"  # noise alone gives much of the gain, where the first recipe costs too much on clean rows
+_WORKING = (ProposalState.QUEUED, ProposalState.TRAINING, ProposalState.TRAINED, ProposalState.VALIDATING)
+
+
+def run(tools: Tools, job: Claimed) -> None:
+    """Train, compare and decide whether people are asked to promote; an unusable snapshot ends the proposal."""
+    material = _begin(tools, job)
+    if material is None:
+        return
+    try:
+        with tempfile.TemporaryDirectory(prefix="holdfast-training-") as name:
+            manifests = _train(tools, job, material, Path(name))
+            _advance(tools, job, material, ProposalState.TRAINED, ProposalState.VALIDATING)
+            found = _compare(tools, job, material, manifests, Path(name))
+            rulings = [rule(material, recipe, found.get("champion"), found[recipe]) for recipe in manifests]
+    except BadInput as error:  # the same data would say the same again
+        _end(tools, job, material.proposal.id, str(error))
+        return
+    except JobFailed as error:
+        if job.attempts < MOST_ATTEMPTS:
+            raise
+        _end(tools, job, material.proposal.id, str(error))
+        return
+    chosen = next((ruling for ruling in rulings if ruling.passed), rulings[0])
+    _finish(tools, job, material, chosen, manifests[chosen.recipe], found[chosen.recipe])
+
+
+def _begin(tools: Tools, job: Claimed) -> Material | None:
+    """Say that the training runs and read what it needs; None when the proposal was closed in the meantime."""
+    proposal_id = job.payload["proposal_id"]
+    with transaction(tools.engine) as session:
+        proposal = session.get_one(Proposal, proposal_id)
+        wanted = proposal.state in _WORKING
+        if proposal.state == ProposalState.QUEUED:
+            move(session, proposal, ProposalState.TRAINING, by=POLICY, now=database_now(session))
+    if not wanted:
+        with effect(tools, job, point="train"):
+            return None
+    try:
+        with transaction(tools.engine) as session:
+            material = read_material(session, session.get_one(Proposal, proposal_id))
+            session.expunge_all()
+            return material
+    except BadInput as error:
+        _end(tools, job, proposal_id, str(error))
+        return None
+
+
+def _train(tools: Tools, job: Claimed, material: Material, folder: Path) -> dict[str, Manifest]:
+    """One candidate a recipe, its weights in the store; the champion's manifest is not among them."""
+    recipes = list(dict.fromkeys([material.proposal.recipe, SECOND_RECIPE]))
+    rows = material.schema.encode(material.frame.iloc[: material.cut])
+    train_child.write_work(
+        folder, rows, material.y[: material.cut], schema=material.schema, task=material.task, recipes=recipes,
+        seed=_seed(material), inputs=_inputs(tools, material),
+    )  # fmt: skip
+    _in_child(tools, job, material, train_child.WORK, folder)
+    candidates = train_child.read_candidates(folder, recipes)
+    return {candidate.recipe: _kept(tools, material, candidate) for candidate in candidates}
+
+
+def _kept(tools: Tools, material: Material, candidate: Candidate) -> Manifest:
+    return attach_file(
+        candidate.weights, tools.store, schema=material.schema, task=material.task, factory=candidate.factory,
+        settings=candidate.settings, provenance=candidate.provenance,
+    )  # fmt: skip
+
+
+def _compare(
+    tools: Tools, job: Claimed, material: Material, manifests: Mapping[str, Manifest], folder: Path
+) -> dict[str, Measurements]:
+    compared = dict(manifests)
+    if material.champion.flavour != "none":
+        compared = {"champion": Manifest.from_document(material.champion.manifest), **compared}
+    compare_child.write_work(
+        folder, material.frame, material.y, held=material.held, manifests=compared, store=tools.store,
+        factories=sorted(tools.factories), level=material.settings.stress_level, task=material.model.task,
+        seed=_seed(material),
+    )  # fmt: skip
+    _in_child(tools, job, material, compare_child.WORK, folder)
+    return compare_child.read_measurements(folder, list(compared))
+
+
+def _in_child(tools: Tools, job: Claimed, material: Material, work: str, folder: Path) -> None:
+    def should_stop() -> bool:
+        with transaction(tools.engine) as session:
+            return cancelled(session, job)
+
+    run_in_child(work, folder, tools=tools, on_progress=_teller(tools, job, material), should_stop=should_stop)
+
+
+def _finish(
+    tools: Tools, job: Claimed, material: Material, ruling: Ruling, manifest: Manifest, found: Measurements
+) -> None:
+    """The one effect: candidate, its campaign, gates, the proposal's next state, and the job's end."""
+    with effect(tools, job, point="train") as session:
+        now = database_now(session)
+        proposal, model = session.get_one(Proposal, material.proposal.id), session.get_one(Model, material.model.id)
+        candidate = register_version(
+            session, model, manifest=manifest, state="candidate", baseline=ruling.baseline, by=POLICY, now=now
+        )
+        _store_campaign(session, candidate, material, found)
+        values: dict[str, Any] = {
+            "candidate_id": candidate.id,
+            "gates": [gate.to_document() for gate in ruling.gates],
+            "comparison": ruling.comparison,
+            "snapshot": {**proposal.snapshot, **_trained_on(material)},
+            "recipe": ruling.recipe,
+        }
+        to = ProposalState.AWAITING_PROMOTION if ruling.passed else ProposalState.FAILED
+        values |= {"expires_at": now + LIFETIME} if ruling.passed else {"last_error": ruling.sentence}
+        move(session, proposal, to, by=POLICY, now=now, sentence=ruling.sentence, **values)
+
+
+def _trained_on(material: Material) -> dict[str, Any]:
+    """The snapshot as it was really read: labels that came after the proposal are in it."""
+    document = material.snapshot.to_document()
+    return {**document, "trained_rows": material.cut, "held_out_rows": material.held}
+
+
+def _store_campaign(session: Session, candidate: Version, material: Material, found: Measurements) -> None:
+    times = material.snapshot.frame["event_time"]
+    session.add(
+        Campaign(
+            model_id=candidate.model_id, version_id=candidate.id, purpose="candidate", plan="tick",
+            starts=times.iloc[-material.held].to_pydatetime(), ends=material.snapshot.window.end,
+            seed=_seed(material), report=found.report,
+        )
+    )  # fmt: skip
+
+
+def _advance(tools: Tools, job: Claimed, material: Material, *states: ProposalState) -> None:
+    """Show people where it stands; a worker that begins again finds the later state and leaves it."""
+    with effect(tools, job, last=False, point="train_step") as session:
+        proposal = session.get_one(Proposal, material.proposal.id)
+        if proposal.state == ProposalState.TRAINING:
+            for state in states:
+                move(session, proposal, state, by=POLICY, now=database_now(session))
+
+
+def _end(tools: Tools, job: Claimed, proposal_id: int, sentence: str) -> None:
+    with effect(tools, job, point="train") as session:
+        proposal = session.get_one(Proposal, proposal_id)
+        if proposal.state not in CLOSED:
+            now = database_now(session)
+            move(session, proposal, ProposalState.FAILED, by=POLICY, now=now, sentence=sentence, last_error=sentence)
+
+
+def _teller(tools: Tools, job: Claimed, material: Material) -> Callable[[Progress], None]:
+    """Writes each report of the child as the job's row of progress, in a transaction of its own."""
+    curve: list[dict[str, Any]] = []
+
+    def tell(progress: Progress) -> None:
+        if "epoch" in progress:
+            curve.append({name: progress[name] for name in ("epoch", "loss", "clean", "robust")})
+        values = {
+            "proposal_id": material.proposal.id,
+            "done": int(progress["done"]),
+            "total": int(progress["total"]),
+            "sentence": str(progress["sentence"]),
+            "curve": curve,
+        }
+        with transaction(tools.engine) as session:
+            written = insert(ProgressRow).values(job_id=job.id, updated_at=database_now(session), **values)
+            session.execute(
+                written.on_conflict_do_update(
+                    index_elements=["job_id"], set_={**values, "updated_at": written.excluded.updated_at}
+                )
+            )
+
+    return tell
+
+
+def _seed(material: Material) -> int:
+    """From the model and the version it had: a repeated training gives the same weights."""
+    return material.model.id * 1_000 + material.champion.number
+
+
+def _inputs(tools: Tools, material: Material) -> dict[str, str]:
+    """What else the provenance names."""
+    return {
+        "snapshot_sha256": material.snapshot.ids_sha256,
+        "code_version": tools.code_version,
+        "packages_sha256": packages_sha256(),
+        "hardware": tools.hardware,
+        "champion": material.champion.name,
+    }
+
+
+def packages_sha256() -> str:
+    """Hash of every installed distribution and its version: the lock file as it really is."""
+    found = sorted({f"{one.name}=={one.version}" for one in metadata.distributions()})
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()
