@@ -47,7 +47,7 @@ def traffic(session: Session, model: Model, width: timedelta) -> Traffic:
         select(ProfileDelta.version_id, ProfileDelta.bucket, func.sum(ProfileDelta.rows).cast(Integer))
         .where(ProfileDelta.model_id == model.id)
         .group_by(ProfileDelta.version_id, ProfileDelta.bucket)
-    ).tuples()
+    )
     found: Traffic = defaultdict(dict)
     for version_id, bucket, rows in counted:
         found[version_id][bucket] = rows
@@ -61,7 +61,7 @@ def _kept_traffic(session: Session, model: Model, width: timedelta) -> Traffic:
             f"FROM traces.m{model.id:d} t JOIN versions v ON v.model_id = :model AND v.name = t.version GROUP BY 1, 2"
         ),
         {"width": width, "origin": _ORIGIN, "model": model.id},
-    ).tuples()
+    )
     found: Traffic = defaultdict(dict)
     for version_id, bucket, count in rows:
         found[version_id][bucket] = count
@@ -91,7 +91,7 @@ def frontiers(session: Session, model: Model) -> dict[tuple[int, int], datetime]
         select(CheckRun.version_id, CheckRun.monitor_id, func.max(CheckRun.ends))
         .where(CheckRun.model_id == model.id)
         .group_by(CheckRun.version_id, CheckRun.monitor_id)
-    ).tuples()
+    )
     return {(version_id, monitor_id): ends for version_id, monitor_id, ends in rows}
 
 
@@ -109,7 +109,7 @@ def unjudged(
     )
     if since is not None:
         chosen = chosen.where(CheckRun.starts >= since)
-    rows = session.execute(chosen.order_by(CheckRun.starts)).tuples()
+    rows = session.execute(chosen.order_by(CheckRun.starts))
     return [Window(starts, ends) for starts, ends in rows]
 
 
@@ -118,13 +118,12 @@ def incomplete(session: Session, version_id: int, *, monitor_id: int) -> dict[Wi
     rows = session.execute(
         select(CheckRun.starts, CheckRun.ends, CheckRun.revision, CheckRun.document)
         .where(CheckRun.version_id == version_id, CheckRun.monitor_id == monitor_id)
-        .distinct(CheckRun.starts, CheckRun.ends)
-        .order_by(CheckRun.starts.desc(), CheckRun.ends.desc(), CheckRun.revision.desc())
+        .order_by(CheckRun.starts.desc(), CheckRun.revision.desc())
         .limit(_LOOKED_BACK)
-    ).tuples()
+    ).all()
     found = {
         Window(starts, ends): (revision, Coverage(kept=document.get("kept", 0), labelled=document.get("labelled", 0)))
-        for starts, ends, revision, document in rows
+        for starts, ends, revision, document in reversed(rows)  # the newest revision comes last
     }
     return {window: (revision, seen) for window, (revision, seen) in found.items() if seen.labelled < seen.kept}
 
@@ -141,7 +140,7 @@ def label_counts(
             "WHERE t.event_time >= :start AND t.event_time < :end AND t.version = :version GROUP BY 1"
         ),
         {"width": width, "origin": _ORIGIN, "start": span.start, "end": span.end, "version": version.name},
-    ).tuples()
+    )
     return {start: Coverage(kept=kept, labelled=labelled) for start, kept, labelled in rows}
 
 

@@ -88,7 +88,7 @@ def _claim(session: Session) -> _Owed | None:
     ).one_or_none()
     if row is None:
         return None
-    outbox, route = row.tuple()
+    outbox, route = row
     token = uuid.uuid4().hex
     taken = {"token": token, "lease_until": _NOW + LEASE, "attempts": outbox.attempts + 1}
     session.execute(update(Outbox).where(Outbox.id == outbox.id).values(**taken))

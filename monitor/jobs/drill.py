@@ -71,9 +71,7 @@ def _with_fault(session: Session, subject: Subject, window: Window) -> tuple[pd.
         if feature.kind is Kind.NUMERIC and float(np.nan_to_num(values.abs().median())) > 0:
             rows[feature.name] = values * FACTOR
             return rows, feature.name
-    raise BadInput(
-        f"{subject.model.name} has no numeric feature with rows in {window.start:%-d %b} to plant a fault in"
-    )
+    raise BadInput(f"{subject.model.name} has no numeric feature in {window.start:%-d %b} to plant a fault in")
 
 
 def _found(session: Session, subject: Subject, rows: pd.DataFrame) -> tuple[QualityFinding, ...]:

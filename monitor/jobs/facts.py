@@ -67,10 +67,9 @@ def known_of(session: Session, version: Version, window: Window) -> Known:
             CheckRun.ends == window.end,
             or_(CheckRun.starts == window.start, CheckRun.kind == "stress"),
         )
-        .distinct(CheckRun.kind)
-        .order_by(CheckRun.kind, CheckRun.revision.desc(), CheckRun.id.desc())
+        .order_by(CheckRun.revision, CheckRun.id)
     )
-    runs = {run.kind: run for run in session.scalars(chosen)}
+    runs = {run.kind: run for run in session.scalars(chosen)}  # the newest revision comes last
     facts = _facts(runs)
     return Known(window=window, runs=runs, facts=facts, judgement=judgement_of(facts))
 

@@ -4,12 +4,12 @@ Judging a window twice changes nothing: a verdict is written only if it says som
 window twice, and messages have keys.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import exists, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from monitor.acts.promotion import confirm_serving, end_observation
 from monitor.alerts import AlertKind, AlertSnapshot, AlertState, Condition, Message, Notice, Signal, Transition, advance
@@ -137,10 +137,12 @@ def _tell(
     message = _message(model, signal, known, step, link)
     if step.notice is not Notice.RESOLVED:
         alert.message = message.to_document()
-    queue_messages(
+    owed = queue_messages(
         session, event=str(step.notice), message=message.to_document(), severity=alert.severity, model_id=model.id,
         alert_id=alert.id, key=f"alert:{alert.id}:{step.notice}:{known.window.end.isoformat()}",
     )  # fmt: skip
+    if owed:
+        enqueue(session, "deliver", stream="deliver", payload={}, by=BY)
 
 
 def _message(model: Model, signal: Signal, known: Known, step: Transition, link: str) -> Message:
@@ -184,20 +186,18 @@ def _told_again(model: Model, alert: Alert, known: Known, verdict: Verdict) -> S
     )  # fmt: skip
 
 
-def _verdicts(session: Session, alert: Alert) -> Sequence[str]:
+def _verdicts(session: Session, alert: Alert) -> set[str]:
     """The newest verdict of each window that the alert spans."""
-    newest = (
-        select(WindowVerdict)
+    rows = session.execute(
+        select(WindowVerdict.version_id, WindowVerdict.starts, WindowVerdict.verdict)
         .where(
             WindowVerdict.model_id == alert.model_id, WindowVerdict.starts >= alert.starts,
             WindowVerdict.ends <= alert.ends,
         )
-        .distinct(WindowVerdict.version_id, WindowVerdict.starts)
-        .order_by(WindowVerdict.version_id, WindowVerdict.starts, WindowVerdict.revision.desc())
-        .subquery()
+        .order_by(WindowVerdict.revision)
     )  # fmt: skip
-    return session.scalars(select(aliased(WindowVerdict, newest).verdict)).all()
+    return set({(version_id, starts): verdict for version_id, starts, verdict in rows}.values())
 
 
-def _worst(verdicts: Sequence[str]) -> Verdict | None:
+def _worst(verdicts: Collection[str]) -> Verdict | None:
     return next((verdict for verdict in _WORST_FIRST if verdict.value in verdicts), None)

@@ -1,0 +1,191 @@
+"""A small generated stream that the tests of jobs share: days of two features, a score that knows the label, faults."""
+
+import os
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from monitor.acts.baselines import accept_reference
+from monitor.acts.registry import register_model, register_version, set_champion
+from monitor.artifacts import Manifest, Store
+from monitor.db.base import Base
+from monitor.db.checks import CheckRun, WindowVerdict
+from monitor.db.engine import database_now, make_engine, transaction
+from monitor.db.profiles import add_profile
+from monitor.db.registry import Model, ModelSettings, feature_schema, model_named, newest_reference, version_named
+from monitor.db.traces import append, append_labels
+from monitor.drift import Reference
+from monitor.drift.profile import Profile
+from monitor.governance import Actor
+from monitor.jobs.context import BEAT, Tools
+from monitor.jobs.failpoints import Failpoints
+from monitor.jobs.worker import Worker
+from monitor.schema import Schema
+from monitor.windows import Window
+
+DAY = timedelta(days=1)
+BEGIN = datetime(2026, 1, 5, tzinfo=UTC)
+REFERENCE_DAYS = 28
+ROWS = 200
+OWNER = Actor(id="ana", name="Ana", roles=frozenset({"admin", "operator", "approver"}))
+NAMES = ("amount", "age", "channel")
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """What happens from which day on; days are counted from the first of the reference."""
+
+    seed: int = 0
+    shift: tuple[int, float] | None = None  # amount rises by so many σ
+    flip: int | None = None  # labels no longer follow the score
+    unit: tuple[int, int] | None = None  # amount × 100 on these days
+    rows: dict[int, int] = field(default_factory=dict)
+
+    def day(self, number: int, *, version: str = "v1") -> pd.DataFrame:
+        """The rows of a day, with their labels."""
+        rng = np.random.default_rng([self.seed, number])
+        n = self.rows.get(number, ROWS)
+        latent = rng.normal(size=n)
+        label = rng.random(n) < 1 / (1 + np.exp(-3 * latent))
+        score = 1 / (1 + np.exp(-3 * latent))
+        if self.flip is not None and number >= self.flip:
+            label = rng.random(n) < 0.5
+        amount = np.exp(4 + 0.5 * rng.normal(size=n) + (self.shift[1] * 0.5 if self._shifted(number) else 0.0))
+        if self.unit is not None and self.unit[0] <= number < self.unit[1]:
+            amount *= 100
+        return pd.DataFrame(
+            {
+                "trace_id": [f"{version}-{number}-{i}" for i in range(n)],
+                "event_time": pd.to_datetime([BEGIN + number * DAY + DAY * (i / max(n, 1)) for i in range(n)], utc=True),
+                "version": version,
+                "score": score,
+                "prediction": None,
+                "kept": True,
+                "weight": 1.0,
+                "amount": amount,
+                "age": 40 + 10 * rng.normal(size=n) + 8 * latent,
+                "channel": rng.choice(["app", "web", "shop"], n, p=[0.5, 0.3, 0.2]),
+                "label": np.where(label, "1", "0"),
+            }
+        )  # fmt: skip
+
+    def _shifted(self, number: int) -> bool:
+        return self.shift is not None and number >= self.shift[0]
+
+
+def tools_for(engine: Engine, folder: Path, **changes: object) -> Tools:
+    """Tools that do everything in this process."""
+    tools = Tools(
+        engine=engine, store=Store(folder / "artifacts"), home=folder, code_version="test", hardware="test",
+        failpoints=Failpoints(None, folder), children=False,
+    )  # fmt: skip
+    return replace(tools, **changes)
+
+
+def schema() -> Schema:
+    return Schema.infer(World().day(0)[list(NAMES)], mutable=["amount"])
+
+
+def register(
+    engine: Engine, world: World, *, reference: bool = True, manifest: Manifest | None = None, baseline: object = None,
+    **settings: object,
+) -> None:  # fmt: skip
+    """The model `fraud` with version v1 as champion, and its reference served but not yet checked."""
+    with transaction(engine) as session:
+        now = database_now(session)
+        chosen = ModelSettings(positive="1", **settings)
+        model = register_model(
+            session, name="fraud", owner="ana", task="classification", tier=1, schema=schema(), settings=chosen,
+            by=OWNER, now=now,
+        )  # fmt: skip
+        version = register_version(session, model, manifest=manifest, name="v1", baseline=baseline, by=OWNER, now=now)
+        set_champion(session, model, version, by=OWNER, now=now)
+        if reference:
+            days = [(window(n), world.day(n)[list(NAMES)]) for n in range(REFERENCE_DAYS)]
+            accept_reference(session, model, version, Reference.fit(days, schema=schema()), by=OWNER, now=now)
+    serve_days(engine, world, 0, REFERENCE_DAYS)
+
+
+def serve(engine: Engine, world: World, number: int, *, labels: bool = True, version: str = "v1") -> None:
+    """One day of traffic with its labels; the watermark stands at its end."""
+    serve_days(engine, world, number, number + 1, labels=labels, version=version)
+
+
+def serve_days(
+    engine: Engine, world: World, first: int, last: int, *, labels: bool = True, version: str = "v1"
+) -> None:
+    """The days [first, last) in one batch."""
+    rows = pd.concat([world.day(number, version=version) for number in range(first, last)], ignore_index=True)
+    with transaction(engine) as session:
+        model = model_named(session, "fraud")
+        take_in(session, model, rows)
+        model.watermark = window(last - 1).end
+        if labels:
+            label(session, model, rows)
+
+
+def label_days(engine: Engine, world: World, first: int, last: int, *, share: float = 1.0) -> None:
+    """The first `share` of the labels of the days [first, last)."""
+    with transaction(engine) as session:
+        for number in range(first, last):
+            rows = world.day(number)
+            label(session, model_named(session, "fraud"), rows.iloc[: round(share * len(rows))])
+
+
+def label(session: Session, model: Model, rows: pd.DataFrame) -> None:
+    append_labels(session, model, rows[["trace_id", "label"]].assign(label_time=rows["event_time"]))
+
+
+def take_in(session: Session, model: Model, rows: pd.DataFrame) -> None:
+    """What intake does, without its validation."""
+    append(session, model, feature_schema(session, model), rows)
+    reference = newest_reference(session, model)
+    if reference is None:
+        return
+    binning = Reference.from_document(reference.document).binning
+    for name, part in rows.groupby("version"):
+        version = version_named(session, model, str(name))
+        for start, bucket in part.groupby(part["event_time"].dt.floor("D")):
+            add_profile(
+                session, model_id=model.id, version_id=version.id, binning_id=binning.binning_id,
+                bucket=start.to_pydatetime(), profile=Profile.of(bucket, binning),
+            )  # fmt: skip
+
+
+def window(number: int) -> Window:
+    return Window(BEGIN + number * DAY, BEGIN + (number + 1) * DAY)
+
+
+def runs_of(engine: Engine, kind: str) -> list[CheckRun]:
+    """The check runs of a kind by window and revision."""
+    with transaction(engine) as session:
+        chosen = select(CheckRun).where(CheckRun.kind == kind).order_by(CheckRun.starts, CheckRun.revision)
+        return list(session.scalars(chosen))
+
+
+def rows_of(engine: Engine, table: type[Base]) -> list[Base]:
+    """All rows of a table, in the order they were written."""
+    with transaction(engine) as session:
+        return list(session.scalars(select(table).order_by(table.id)))
+
+
+def verdicts(engine: Engine) -> dict[int, str]:
+    """The newest verdict of each day."""
+    return {(row.starts - BEGIN) // DAY: row.verdict for row in rows_of(engine, WindowVerdict)}
+
+
+def work() -> None:
+    """A worker process of its own: works until nothing is due, and may be killed at a failpoint on the way."""
+    folder = Path(os.environ["STREAM_FOLDER"])
+    engine = make_engine(os.environ["STREAM_URL"])
+    failpoints = Failpoints(os.environ.get("STREAM_FAILPOINT"), folder / "markers")
+    worker = Worker(
+        tools_for(engine, folder, failpoints=failpoints), "process", lease=timedelta(seconds=2), beat=BEAT / 8
+    )
+    while worker.run_once():
+        pass
