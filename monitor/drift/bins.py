@@ -39,8 +39,9 @@ class FeatureBins:
 
     `edges` are the upper ends of all ranges but the last, or the values themselves. For LEVELS and TEXT, `shown` are
     the levels with a bin of their own; the bin OTHER follows them, and `bin_of_code` leads from a level's schema code
-    to its bin, an unseen level's code being the last entry. `novelty` is the share of UNSEEN to expect from
-    traffic like the reference (Good–Turing: values that it had once, over its rows).
+    to its bin, an unseen level's code being the last entry. `novelty` is the share of UNSEEN to expect from traffic
+    like the reference (Good–Turing: rows with a value that only their own window had, over all rows), `novelty_sd` its
+    standard deviation from window to window.
     """
 
     name: str
@@ -49,6 +50,7 @@ class FeatureBins:
     shown: tuple[str, ...] = ()
     bin_of_code: tuple[int, ...] = ()
     novelty: float = 0.0
+    novelty_sd: float = 0.0
 
     @property
     def is_numeric(self) -> bool:
@@ -152,11 +154,18 @@ class Binning:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @classmethod
-    def fit(cls, frame: pd.DataFrame, schema: Schema | None = None) -> Self:
-        """Freeze the bins on the rows of the reference."""
+    def fit(cls, frame: pd.DataFrame, schema: Schema | None = None, *, windows: IntArray | None = None) -> Self:
+        """Freeze the bins on the rows of the reference.
+
+        Args:
+            frame: known-good rows.
+            schema: inferred from the frame if not given.
+            windows: the window of each row, shape (n,): new values come in clumps, and this tells how large ones.
+        """
         known = _with_levels(schema or Schema.infer(frame), frame)
         rows = known.encode(frame)
-        fitted = (_fit_feature(feature, rows[:, j], frame) for j, feature in enumerate(known.features))
+        of = np.arange(len(frame)) if windows is None else np.unique(windows, return_inverse=True)[1]
+        fitted = (_fit_feature(feature, rows[:, j], frame, of) for j, feature in enumerate(known.features))
         return cls(known, tuple(fitted))
 
     def to_document(self) -> dict[str, Any]:
@@ -185,6 +194,7 @@ def _feature_from(entry: Mapping[str, Any]) -> FeatureBins:
         shown=tuple(entry["shown"]),
         bin_of_code=tuple(int(code) for code in entry["bin_of_code"]),
         novelty=float(entry["novelty"]),
+        novelty_sd=float(entry["novelty_sd"]),
     )
 
 
@@ -198,14 +208,20 @@ def _with_levels(schema: Schema, frame: pd.DataFrame) -> Schema:
     return Schema(tuple(replace(f, levels=levels[f.name]) if f.name in levels else f for f in schema.features))
 
 
-def _fit_feature(feature: Feature, values: FloatArray, frame: pd.DataFrame) -> FeatureBins:
+def _fit_feature(feature: Feature, values: FloatArray, frame: pd.DataFrame, windows: IntArray) -> FeatureBins:
     if feature.is_categorical:
-        return _fit_levels(feature, values, frame)
+        return _fit_levels(feature, values, frame, windows)
     finite = values[np.isfinite(values)]
-    distinct, counts = np.unique(finite, return_counts=True)
+    distinct = np.unique(finite)
     if 0 < distinct.size <= MAX_DISTINCT:
-        edges, novelty = tuple(distinct.tolist()), float(np.sum(counts == 1)) / len(values)
-        return FeatureBins(name=feature.name, kind=BinKind.VALUES, edges=edges, novelty=novelty)
+        novelty, spread = _novelty(values, windows)
+        return FeatureBins(
+            name=feature.name,
+            kind=BinKind.VALUES,
+            edges=tuple(distinct.tolist()),
+            novelty=novelty,
+            novelty_sd=spread,
+        )
     return FeatureBins(name=feature.name, kind=BinKind.RANGES, edges=_edges(finite))
 
 
@@ -218,7 +234,7 @@ def _edges(finite: FloatArray) -> tuple[float, ...]:
     return tuple(np.unique(np.concatenate([cuts, fences])).tolist())
 
 
-def _fit_levels(feature: Feature, codes: FloatArray, frame: pd.DataFrame) -> FeatureBins:
+def _fit_levels(feature: Feature, codes: FloatArray, frame: pd.DataFrame, windows: IntArray) -> FeatureBins:
     known = len(feature.levels)
     if feature.name in frame.columns and frame[feature.name].nunique() > MAX_LEVELS:
         return FeatureBins(name=feature.name, kind=BinKind.TEXT, bin_of_code=(0,) * (known + 1))
@@ -229,10 +245,26 @@ def _fit_levels(feature: Feature, codes: FloatArray, frame: pd.DataFrame) -> Fea
     table[by_frequency] = len(shown)  # OTHER
     table[shown] = np.arange(len(shown))
     labels = tuple(feature.levels[code] for code in shown)
+    novelty, spread = _novelty(codes, windows)
     return FeatureBins(
         name=feature.name,
         kind=BinKind.LEVELS,
         shown=labels,
         bin_of_code=tuple(table.tolist()),
-        novelty=float(np.sum(counts == 1)) / max(len(codes), 1),
+        novelty=novelty,
+        novelty_sd=spread,
     )
+
+
+def _novelty(values: FloatArray, windows: IntArray) -> tuple[float, float]:
+    """Share of rows whose value only their own window has, and its standard deviation over windows."""
+    present = np.isfinite(values)
+    _, ids = np.unique(values[present], return_inverse=True)
+    if ids.size == 0:
+        return 0.0, 0.0
+    pairs = np.unique(np.column_stack([ids, windows[present]]), axis=0)
+    alone = np.bincount(pairs[:, 0])[ids] == 1
+    rows = np.bincount(windows)
+    shares = np.bincount(windows[present], alone, minlength=rows.size) / rows
+    spread = float(shares.std(ddof=1)) if rows.size > 1 and rows.max() > 1 else 0.0
+    return float(alone.sum()) / values.size, spread

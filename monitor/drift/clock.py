@@ -17,6 +17,7 @@ PROXY_SHARE = 0.95  # of a column's variance that lies between windows
 LEAK_AUC = 0.98
 _ONE_WAY = 0.8  # of the steps from window to window; a random walk has half
 _MIN_WINDOWS = 5
+_WRAPPED = 0.1  # of the windows may hold both the last week of a year and the first
 _MIN_ROWS = 100
 _ID_SHARE = 0.99
 _CLASSES = 10
@@ -96,15 +97,18 @@ def _follows_clock(column: "pd.Series[Any]", index: NDArray[np.int64]) -> bool:
     values = _numbers(column[present])
     finite = np.isfinite(values)
     values, where = values[finite], pd.factorize(where[finite])[0]
+    values = values - values.mean()
     total = float(values.var())
     if total == 0:
         return False
     sizes = np.bincount(where)
     means = np.bincount(where, values) / sizes
-    between = float(sizes @ (means - values.mean()) ** 2) / values.size
-    steps = np.sign(np.diff(means))
-    steps = steps[steps != 0]
-    return between / total >= PROXY_SHARE and steps.size > 0 and abs(float(steps.mean())) >= 2 * _ONE_WAY - 1
+    scatter = np.maximum(np.bincount(where, values**2) / sizes - means**2, 0.0)
+    usual = scatter <= np.quantile(scatter, 1 - _WRAPPED)
+    within = float(sizes[usual] @ scatter[usual]) / float(sizes[usual].sum())
+    steps = np.diff(means)
+    steps = np.sign(steps[np.abs(steps) > 1e-9 * np.sqrt(total)])
+    return 1 - within / total >= PROXY_SHARE and steps.size > 0 and abs(float(steps.mean())) >= 2 * _ONE_WAY - 1
 
 
 def _levels_between(texts: "pd.Series[str]", where: NDArray[np.int64]) -> float:

@@ -2,40 +2,24 @@
 
 from datetime import timedelta
 from enum import StrEnum
-from itertools import pairwise
 from typing import Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import special
 
-from monitor.drift.bins import FloatArray
 from monitor.drift.budget import FalseAlarmBudget
-from monitor.drift.directions import Movement
+from monitor.drift.explain import feature_reports, plain_report, status_sentence
 from monitor.drift.memory import Memory
 from monitor.drift.profile import Profile
 from monitor.drift.reference import MIN_WINDOW_ROWS, Reference
-from monitor.drift.report import (
-    DriftReport,
-    FeatureReport,
-    FeatureStatus,
-    Lane,
-    State,
-    Status,
-    column_status,
-    magnitude,
-)
-from monitor.drift.sentences import STATUS_SENTENCES, level_name, movement_sentence
+from monitor.drift.report import DriftReport, FeatureReport, FeatureStatus, State, Status, column_status
 from monitor.drift.window_lane import SCALES, Evidence, WindowLane
 from monitor.errors import BadInput
 from monitor.windows import Window
 
 _CALM_WINDOWS = 3
 _SAME_INCIDENT = timedelta(days=7)
-
-
-_MOVE_WITH = (FeatureStatus.CONSTANT, FeatureStatus.ALL_NULL, FeatureStatus.HIGH_CARDINALITY)
 
 
 class Sensitivity(StrEnum):
@@ -88,7 +72,6 @@ class Detector:
         self._lane = WindowLane(
             self._normal, ticks=self.budget.ticks(reference.width), tolerance=self.sensitivity.tolerance
         )
-        self._half_width = -special.stdtrit(self._lane.nu, 0.025)
         self._memory = Memory.fresh(self._normal.size)
 
     def state(self) -> bytes:
@@ -152,25 +135,27 @@ class Detector:
         memory.remember(deviation, offset, profile.rows)
         evidence = self._lane.evidence(memory.deviations, memory.rows, memory.offsets)
         fired = evidence.fired.any(axis=0) & ~off_season
-        before = memory.active.copy()
-        was_open = memory.state is State.OPEN
+        was_open, before = memory.state is State.OPEN, memory.active.copy()
         state = self._advance(window, evidence, fired)
-        active = before | fired if was_open or fired.any() else fired
-        features = self._features(profile, evidence, active, fired, off_season)
-        culprits = tuple(sorted((n for n, f in features.items() if f.moved), key=lambda n: -features[n].strength))
-        reopened = fired.any() and not was_open and self._is_recent(window)
-        known = {self.reference.schema.names[j] for j in self._normal.feature_of[before]} if was_open else set()
-        alarm = bool(fired.any()) and not was_open and not reopened
+        features = feature_reports(
+            self.reference, self._lane, profile, evidence,
+            active=memory.active, fired=fired, off_season=off_season,
+        )  # fmt: skip
+        culprits = sorted((f for f in features.values() if f.moved), key=lambda f: (f.lane is None, -f.strength))
+        opened = bool(fired.any()) and not was_open
+        reopened = opened and self._is_recent(window)
+        names = self.reference.schema.names
+        fresh = {names[j] for j in self._normal.feature_of[fired]} - {names[j] for j in self._normal.feature_of[before]}
         return DriftReport(
             window=window,
             status=Status.OK,
-            alarm=alarm,
+            alarm=opened and not reopened,
             state=state,
             rows=profile.rows,
-            culprits=culprits if state is not State.RESOLVED else (),
-            new_culprits=tuple(name for name in culprits if name not in known),
-            reopened=bool(reopened),
-            sentence=_summary(state, features, culprits),
+            culprits=tuple(feature.name for feature in culprits),
+            new_culprits=tuple(feature.name for feature in culprits if feature.name in fresh),
+            reopened=reopened,
+            sentence=_summary(state, culprits),
             features={**features, **strangers},
         )
 
@@ -181,111 +166,49 @@ class Detector:
     def _advance(self, window: Window, evidence: Evidence, fired: NDArray[np.bool_]) -> State:
         """Move the incident on; the state that this window is reported with."""
         memory = self._memory
-        if fired.any():
-            newly = fired & ~memory.active
-            strongest = np.where(evidence.fired, evidence.strength, -1.0).argmax(axis=0)
-            at_strongest = evidence.x[strongest, np.arange(self._normal.size)]
-            memory.smoothed = np.where(newly, at_strongest, memory.smoothed)
-            memory.active, memory.state, memory.calm = memory.active | fired, State.OPEN, 0
+        scales = np.array(SCALES[: len(evidence.fired)], dtype=np.float64)
+        # Long sums still hold the windows of a shift that is over: an active direction must show as fast as before.
+        heard = evidence.fired & fired & (~memory.active | (scales[:, None] <= 2 * memory.reach))
+        now = heard.any(axis=0)
+        if now.any():
+            longest, shortest = len(scales) - 1 - heard[::-1].argmax(axis=0), scales[heard.argmax(axis=0)]
+            level = evidence.x[longest, np.arange(self._normal.size)]
+            newly = now & ~memory.active
+            memory.level = np.where(now, level, memory.level)
+            memory.smoothed = np.where(newly, level, memory.smoothed)
+            memory.reach = np.where(newly, shortest, memory.reach)
+            memory.active, memory.state, memory.calm = memory.active | now, State.OPEN, 0
             return State.OPEN
         if memory.state is not State.OPEN:
             memory.state = State.WATCH if evidence.watched.any() else State.QUIET
             return memory.state
-        limit = self._lane.tolerance + np.sqrt(0.3 * self._normal.dispersion.v / 1.7)
-        is_calm = bool((np.abs(memory.smoothed) < limit)[memory.active].all())
-        memory.calm = memory.calm + 1 if is_calm else 0
+        memory.calm = memory.calm + 1 if self._is_calm() else 0
         if memory.calm < _CALM_WINDOWS:
             return State.OPEN
         memory.forget()
         memory.resolved_at = window.end
         return State.RESOLVED
 
-    def _features(
-        self,
-        profile: Profile,
-        evidence: Evidence,
-        active: NDArray[np.bool_],
-        fired: NDArray[np.bool_],
-        off_season: NDArray[np.bool_],
-    ) -> dict[str, FeatureReport]:
-        spans = self._normal.spans
-        usable = np.where(off_season, -1.0, evidence.strength + 1e6 * evidence.fired)
-        leads = [
-            np.unravel_index(int(usable[:, a:b].argmax()), (usable.shape[0], b - a)) if b > a else (0, 0)
-            for a, b in pairwise(spans)
-        ]
-        scales = np.array([int(s) for s, _ in leads])
-        chosen = np.minimum(np.array([int(k) for _, k in leads]) + spans[:-1], max(self._normal.size - 1, 0))
-        p_values = self._lane.p_values(evidence, scales, chosen) if self._normal.size else np.ones(len(leads))
-        found = {}
-        for j, name in enumerate(self.reference.schema.names):
-            a, b = int(spans[j]), int(spans[j + 1])
-            status = self._status(name, profile, bool(off_season[a:b].any()))
-            if a == b:
-                found[name] = self._plain(name, profile, status)
-                continue
-            found[name] = self._feature(
-                j, int(scales[j]), int(chosen[j]), profile, evidence, status,
-                p_value=float(p_values[j]), fired=bool(fired[a:b].any()), moved=bool(active[a:b].any()),
-            )  # fmt: skip
-        return found
+    def _is_calm(self) -> bool:
+        """Near the reference now, and nearer to it than to the incident over twice the windows that it took to see it.
 
-    def _feature(
-        self, j: int, s: int, k: int, profile: Profile, evidence: Evidence, status: FeatureStatus,
-        *, p_value: float, fired: bool, moved: bool,
-    ) -> FeatureReport:  # fmt: skip
-        found, start = self._normal.directions[j], int(self._normal.spans[j])
-        bins, total = self.reference.binning.features[j], self.reference.total
-        location = found.find(Movement.LOCATION)
-        shown = k if location is None else start + location
-        unit = 1.0 if location is None else float(np.sqrt(max(1 - found.proportions[bins.missing], 1e-9)))
-        x, variance = float(evidence.x[s, shown]), float(evidence.variance[s, shown])
-        half = float(self._half_width[shown]) * float(np.sqrt(variance))
-        movement, level = found.movements[k - start], level_name(bins, found.bins_of[k - start])
-        shares = _shares(evidence, self._lane.sd, s, k) if found.bins_of[k - start] else None
-        moved_by = float(evidence.x[s, k]) / (unit if k == shown else 1.0)
-        words = movement_sentence(bins, movement, level, moved_by, shares, total, profile, SCALES[s])
-        return FeatureReport(
-            name=bins.name,
-            status=status,
-            movement=movement,
-            level=level,
-            effect=x / unit,
-            interval=((x - half) / unit, (x + half) / unit),
-            magnitude=magnitude(total.counts_of(bins.name), profile.counts_of(bins.name)),
-            p_value=p_value,
-            threshold=self._lane.threshold(variance, shown) / unit,
-            strength=float(evidence.strength[s, k]),
-            scale=SCALES[s],
-            lane=Lane.WINDOW if fired else None,
-            moved=moved,
-            sentence=_sentence(bins.name, status, words, moved),
-            missing_share=profile.missing_share(bins.name),
-            unseen_share=profile.unseen_share(bins.name),
-            compared=(total, profile),
-        )
-
-    def _plain(self, name: str, profile: Profile, status: FeatureStatus) -> FeatureReport:
-        total = self.reference.total
-        return FeatureReport(
-            name=name,
-            status=status,
-            magnitude=magnitude(total.counts_of(name), profile.counts_of(name)),
-            sentence=_sentence(name, status, "", False),
-            missing_share=profile.missing_share(name),
-            unseen_share=profile.unseen_share(name),
-            compared=(total, profile),
-        )
-
-    def _status(self, name: str, profile: Profile, off_season: bool) -> FeatureStatus:
-        status = column_status(name, self.reference.total, profile)
-        return FeatureStatus.OUT_OF_SEASON if off_season and status is FeatureStatus.OK else status
+        The second half keeps a small lasting shift, which a lucky day hides, from being announced again and again.
+        """
+        memory = self._memory
+        limit = self._lane.tolerance + np.sqrt(0.3 * self._normal.dispersion.v / 1.7)
+        near = np.abs(memory.smoothed) < limit
+        for reach in np.unique(memory.reach[memory.active]):
+            lately = np.abs(memory.deviations[-int(2 * reach) :].mean(axis=0)) < np.abs(memory.level) / 2
+            if not (near & lately)[memory.active & (memory.reach == reach)].all():
+                return False
+        return True
 
     def _unjudged(
         self, window: Window, profile: Profile, strangers: dict[str, FeatureReport], sentence: str
     ) -> DriftReport:
         features = {
-            name: self._plain(name, profile, self._status(name, profile, False)) for name in self.reference.schema.names
+            name: plain_report(name, self.reference, profile, column_status(name, self.reference.total, profile))
+            for name in self.reference.schema.names
         }
         return DriftReport(
             window=window,
@@ -305,25 +228,12 @@ def _strangers(data: pd.DataFrame | Profile, reference: Reference) -> dict[str, 
         return {}
     status = FeatureStatus.UNSEEN_COLUMN
     extra = [str(name) for name in data.columns if str(name) not in reference.schema.names]
-    return {n: FeatureReport(name=n, status=status, sentence=_sentence(n, status, "", False)) for n in extra}
+    return {n: FeatureReport(name=n, status=status, sentence=status_sentence(n, status)) for n in extra}
 
 
-def _shares(evidence: Evidence, sd: FloatArray, s: int, k: int) -> tuple[float, float]:
-    """The expected and the found share of an indicator's bins."""
-    expected = float(np.clip(evidence.expected[s, k], 0.0, 1.0))
-    return expected, float(np.clip(expected + evidence.x[s, k] * sd[k], 0.0, 1.0))
-
-
-def _sentence(name: str, status: FeatureStatus, words: str, moved: bool) -> str:
-    if status in STATUS_SENTENCES and not (moved and status in _MOVE_WITH):
-        return STATUS_SENTENCES[status].format(name=name)
-    return words if moved else f"{name} is within what the reference shows"
-
-
-def _summary(state: State, features: dict[str, FeatureReport], culprits: tuple[str, ...]) -> str:
+def _summary(state: State, culprits: list[FeatureReport]) -> str:
     if state is State.RESOLVED:
         return "back to the reference for three windows"
     if not culprits:
         return "no feature moved beyond the reference" + (", one is being watched" if state is State.WATCH else "")
-    more = f", and {len(culprits) - 1} more" if len(culprits) > 1 else ""
-    return features[culprits[0]].sentence + more
+    return culprits[0].sentence + (f", and {len(culprits) - 1} more" if len(culprits) > 1 else "")

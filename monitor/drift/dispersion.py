@@ -1,6 +1,6 @@
 """How much window means scatter beyond the sampling of rows: one autocorrelation, moderated variances."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,12 @@ class Dispersion:
     tau2: FloatArray
     lrv: FloatArray
     buckets: FloatArray
+
+    def with_variance(self, v: FloatArray) -> "Dispersion":
+        """The same with other variances of one window's mean."""
+        tau2 = np.maximum(v - 1 / self.n_bar, 0.0)
+        lrv = 1 / self.n_bar + tau2 * (1 + self.rho) / (1 - self.rho)
+        return replace(self, v=v, tau2=tau2, lrv=lrv)
 
     def variance(self, m: int, inverse_rows: float) -> FloatArray:
         """Variance of the mean deviation of the last m windows, the reference's own error included, shape (D,).

@@ -29,6 +29,8 @@ class Memory:
         deviations, offsets, rows: of the remembered windows, the newest last, shapes (T, D), (T, D), (T,).
         smoothed: EWMA of the deviations, shape (D,).
         active: directions that fired in the open incident, shape (D,).
+        level: how far each was from the reference when it last fired, over its longest sum, shape (D,).
+        reach: how many windows it took to see each at first, shape (D,).
         state: quiet, watch or open.
         calm: calm windows in a row while open.
         resolved_at: end of the window that resolved the last incident.
@@ -40,6 +42,8 @@ class Memory:
     rows: FloatArray
     smoothed: FloatArray
     active: NDArray[np.bool_]
+    level: FloatArray
+    reach: FloatArray
     state: State = State.QUIET
     calm: int = 0
     resolved_at: datetime | None = None
@@ -54,6 +58,8 @@ class Memory:
             rows=np.zeros(0),
             smoothed=np.zeros(directions),
             active=np.zeros(directions, np.bool_),
+            level=np.zeros(directions),
+            reach=np.ones(directions),
         )
 
     def remember(self, deviation: FloatArray, offset: FloatArray, rows: int) -> None:
@@ -66,7 +72,9 @@ class Memory:
         """Both what was seen and the incident; when it was resolved stays."""
         empty = Memory.fresh(self.smoothed.size)
         self.deviations, self.offsets, self.rows = empty.deviations, empty.offsets, empty.rows
-        self.smoothed, self.active, self.state, self.calm = empty.smoothed, empty.active, State.QUIET, 0
+        self.smoothed, self.active = empty.smoothed, empty.active
+        self.level, self.reach = empty.level, empty.reach
+        self.state, self.calm = State.QUIET, 0
 
     def to_bytes(self, settings: dict[str, Any]) -> bytes:
         """Exact, the same bytes for the same memory."""
@@ -81,7 +89,7 @@ class Memory:
         }
         body = b"".join(
             np.ascontiguousarray(array, dtype="<f8").tobytes()
-            for array in (self.deviations, self.offsets, self.rows, self.smoothed, self.active)
+            for array in (self.deviations, self.offsets, self.rows, self.smoothed, self.active, self.level, self.reach)
         )
         return zlib.compress(json.dumps(header, sort_keys=True).encode() + b"\n" + body, 6)
 
@@ -97,13 +105,15 @@ class Memory:
             header = json.loads(head)
             past, width = int(header["remembered"]), int(header["directions"])
             values = np.frombuffer(body, "<f8").astype(np.float64)
-            parts = np.split(values, np.cumsum([past * width, past * width, past, width]))
+            parts = np.split(values, np.cumsum([past * width, past * width, past, width, width, width]))
             memory = cls(
                 deviations=parts[0].reshape(past, width),
                 offsets=parts[1].reshape(past, width),
                 rows=parts[2],
                 smoothed=parts[3],
                 active=parts[4] > 0,
+                level=parts[5],
+                reach=parts[6],
                 state=State(header["state"]),
                 calm=int(header["calm"]),
                 resolved_at=datetime.fromisoformat(header["resolved_at"]) if header["resolved_at"] else None,

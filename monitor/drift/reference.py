@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from monitor.drift.bins import Binning, FloatArray
+from monitor.drift.bins import Binning, FeatureBins, FloatArray
 from monitor.drift.directions import Directions, Movement, directions
 from monitor.drift.dispersion import Dispersion, fit_dispersion
 from monitor.drift.profile import Profile
@@ -65,7 +65,10 @@ class Reference:
             binning = made[0]
         if binning is None and not any(len(frame) for frame in frames):
             raise NotEnoughData("expected at least one reference window with rows, got none: send good rows first")
-        chosen = binning or Binning.fit(pd.concat(frames, ignore_index=True), schema)
+        if binning is None:
+            index = np.repeat(np.arange(len(frames)), [len(frame) for frame in frames])
+            binning = Binning.fit(pd.concat(frames, ignore_index=True), schema, windows=index)
+        chosen = binning
         profiles = [
             (window, data if isinstance(data, Profile) else Profile.of(data, chosen)) for window, data in entries
         ]
@@ -286,23 +289,35 @@ def _with_scatter(bare: Normal, reference: Reference) -> Normal:
     dispersion = fit_dispersion(
         residuals, rows, groups=groups, pooling=pooling, season_on=season.is_on, buckets=buckets
     )
-    return _replaced(bare, _without_novelty(bare, reference, mean), season, dispersion)
+    novel = _novel(bare, reference)
+    mean[list(novel)] = 0.0  # the directions hold the expected share already
+    return _replaced(bare, mean, season, _with_novelty(novel, dispersion, bare))
 
 
 def _replaced(bare: Normal, mean: FloatArray, season: Season, dispersion: Dispersion) -> Normal:
     return replace(bare, mean=mean, season=season, dispersion=dispersion)
 
 
-def _without_novelty(bare: Normal, reference: Reference, mean: FloatArray) -> FloatArray:
-    """UNSEEN is expected at the binning's novelty; the rows that froze the bins cannot show it."""
-    adjusted = mean.copy()
-    for j, (found, bins) in enumerate(zip(bare.directions, reference.binning.features, strict=True)):
-        for k, marked in enumerate(found.bins_of):
+def _novel(bare: Normal, reference: Reference) -> dict[int, FeatureBins]:
+    """The UNSEEN directions whose bin the reference cannot have filled, because its own rows froze the bins."""
+    found = {}
+    for j, (known, bins) in enumerate(zip(bare.directions, reference.binning.features, strict=True)):
+        for k, marked in enumerate(known.bins_of):
             if bins.unseen is None or marked != (bins.unseen,):
                 continue
-            if reference.total.counts_of(bins.name)[bins.unseen] < bins.novelty * reference.rows:
-                adjusted[bare.spans[j] + k] = 0.0
-    return adjusted
+            if reference.total.counts_of(bins.name)[bins.unseen] <= bins.novelty * reference.rows:
+                found[int(bare.spans[j]) + k] = bins
+    return found
+
+
+def _with_novelty(novel: dict[int, FeatureBins], dispersion: Dispersion, bare: Normal) -> Dispersion:
+    """New values scatter from window to window as left-out windows of the reference showed."""
+    v = dispersion.v.copy()
+    for at, bins in novel.items():
+        found = bare.directions[int(bare.feature_of[at])]
+        q = float(found.shares[at - bare.spans[bare.feature_of[at]]])
+        v[at] = max(bins.novelty_sd**2 / (q * (1 - q)), 1 / dispersion.n_bar)
+    return dispersion.with_variance(v)
 
 
 def _groups(bare: Normal, rows: FloatArray) -> tuple[NDArray[np.int64], FloatArray]:

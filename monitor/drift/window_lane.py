@@ -31,7 +31,8 @@ class Evidence:
         variance: of x.
         z: its deviate, to be compared with t_ν.
         strength: |z| over the critical value; 1 or more is beyond.
-        fired: beyond, and larger than the tolerance by its own uncertainty.
+        meaningful: larger than the tolerance by its own uncertainty.
+        fired: meaningful, and beyond its critical value.
         watched: the same at a tenth of the period.
         expected: the expected share of an indicator's bins over those windows.
     """
@@ -40,6 +41,7 @@ class Evidence:
     variance: FloatArray
     z: FloatArray
     strength: FloatArray
+    meaningful: NDArray[np.bool_]
     fired: NDArray[np.bool_]
     watched: NDArray[np.bool_]
     expected: FloatArray
@@ -83,6 +85,7 @@ class WindowLane:
             variance=variance,
             z=z,
             strength=size / self.critical,
+            meaningful=meaningful,
             fired=meaningful & (size >= self.critical),
             watched=meaningful & (size >= self._watch_critical),
             expected=expected,
