@@ -1,6 +1,8 @@
 """A small generated stream that the tests of jobs share: days of two features, a score that knows the label, faults."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,13 +20,14 @@ from monitor.db.checks import CheckRun, WindowVerdict
 from monitor.db.engine import database_now, make_engine, transaction
 from monitor.db.profiles import add_profile
 from monitor.db.registry import Model, ModelSettings, feature_schema, model_named, newest_reference, version_named
+from monitor.db.scratch import scratch_database
 from monitor.db.traces import append, append_labels
 from monitor.drift import Reference
 from monitor.drift.profile import Profile
 from monitor.governance import Actor
 from monitor.jobs.context import BEAT, Tools
 from monitor.jobs.failpoints import Failpoints
-from monitor.jobs.worker import Worker
+from monitor.jobs.worker import Worker, drain
 from monitor.schema import Schema
 from monitor.windows import Window
 
@@ -48,7 +51,7 @@ class World:
 
     def day(self, number: int, *, version: str = "v1") -> pd.DataFrame:
         """The rows of a day, with their labels."""
-        rng = np.random.default_rng([self.seed, number])
+        rng = np.random.default_rng([self.seed, number + 1_000])
         n = self.rows.get(number, ROWS)
         latent = rng.normal(size=n)
         label = rng.random(n) < 1 / (1 + np.exp(-3 * latent))
@@ -61,7 +64,7 @@ class World:
         return pd.DataFrame(
             {
                 "trace_id": [f"{version}-{number}-{i}" for i in range(n)],
-                "event_time": pd.to_datetime([BEGIN + number * DAY + DAY * (i / max(n, 1)) for i in range(n)], utc=True),
+                "event_time": pd.date_range(BEGIN + number * DAY, periods=n, freq=DAY / n),
                 "version": version,
                 "score": score,
                 "prediction": None,
@@ -78,6 +81,15 @@ class World:
         return self.shift is not None and number >= self.shift[0]
 
 
+@contextmanager
+def fresh_engine(server_url: str) -> Iterator[Engine]:
+    """A second database, for a run to compare with."""
+    with scratch_database(server_url) as url:
+        engine = make_engine(url)
+        yield engine
+        engine.dispose()
+
+
 def tools_for(engine: Engine, folder: Path, **changes: object) -> Tools:
     """Tools that do everything in this process."""
     tools = Tools(
@@ -92,9 +104,15 @@ def schema() -> Schema:
 
 
 def register(
-    engine: Engine, world: World, *, reference: bool = True, manifest: Manifest | None = None, baseline: object = None,
+    engine: Engine,
+    world: World,
+    *,
+    reference: bool = True,
+    served: bool = True,
+    manifest: Manifest | None = None,
+    baseline: object = None,
     **settings: object,
-) -> None:  # fmt: skip
+) -> None:
     """The model `fraud` with version v1 as champion, and its reference served but not yet checked."""
     with transaction(engine) as session:
         now = database_now(session)
@@ -108,7 +126,8 @@ def register(
         if reference:
             days = [(window(n), world.day(n)[list(NAMES)]) for n in range(REFERENCE_DAYS)]
             accept_reference(session, model, version, Reference.fit(days, schema=schema()), by=OWNER, now=now)
-    serve_days(engine, world, 0, REFERENCE_DAYS)
+    if served:
+        serve_days(engine, world, 0, REFERENCE_DAYS)
 
 
 def serve(engine: Engine, world: World, number: int, *, labels: bool = True, version: str = "v1") -> None:
@@ -159,6 +178,14 @@ def take_in(session: Session, model: Model, rows: pd.DataFrame) -> None:
 
 def window(number: int) -> Window:
     return Window(BEGIN + number * DAY, BEGIN + (number + 1) * DAY)
+
+
+CHECKS = ("check_quality", "check_drift", "check_performance", "stress", "fit_reference", "deliver")
+
+
+def drain_checks(tools: Tools) -> int:
+    """All but the rendered reports, which take seconds."""
+    return drain(tools, kinds=CHECKS)
 
 
 def runs_of(engine: Engine, kind: str) -> list[CheckRun]:

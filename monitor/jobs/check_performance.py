@@ -169,7 +169,8 @@ def _evasion(subject: Subject, known: _ByLabel | None, rows: Judged) -> EvasionE
 
 def _document(subject: Subject, evasion: EvasionEvidence) -> dict[str, Any]:
     name = None if evasion.feature is None else subject.schema.names[evasion.feature]
-    return {**asdict(evasion), "name": name}
+    plain = {key: value.item() if isinstance(value, np.generic) else value for key, value in asdict(evasion).items()}
+    return {**plain, "name": name}
 
 
 def _headline(found: Measured, limit: float | None, fell: bool) -> Measurement:
@@ -189,7 +190,7 @@ def _other(name: str, value: float) -> Measurement:
 def _adapting(evasion: EvasionEvidence) -> Measurement:
     return Measurement(
         subject="evasion", metric="evasion", statistic=evasion.statistic, p_value=evasion.p_value,
-        fired=evasion.detected, sentence=evasion.sentence,
+        fired=bool(evasion.detected), sentence=evasion.sentence,
     )  # fmt: skip
 
 

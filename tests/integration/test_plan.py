@@ -11,7 +11,18 @@ from monitor.db.jobs import Job
 from monitor.db.registry import Model, Version, model_named
 from monitor.jobs.plan import plan
 from monitor.jobs.worker import drain
-from tests.streams import REFERENCE_DAYS, World, label_days, register, runs_of, serve, serve_days, tools_for, window
+from tests.streams import (
+    REFERENCE_DAYS,
+    World,
+    drain_checks,
+    label_days,
+    register,
+    runs_of,
+    serve,
+    serve_days,
+    tools_for,
+    window,
+)
 
 
 def _planned(engine: Engine) -> list[str]:
@@ -97,7 +108,7 @@ def test_a_day_without_any_trace_is_checked_and_found_silent(engine: Engine, tmp
     register(engine, World())
     serve(engine, World(), REFERENCE_DAYS)
     _set(engine, watermark=window(REFERENCE_DAYS + 1).end)
-    drain(tools_for(engine, tmp_path))
+    drain_checks(tools_for(engine, tmp_path))
     silent = runs_of(engine, "quality")[-1]
     assert (silent.rows, silent.sentence) == (0, "No rows came; usually 200 do.")
 
