@@ -21,17 +21,17 @@ PAGES = {
 
 
 def main() -> None:
-    st.set_page_config(page_title="Holdfast", page_icon=":material/anchor:", layout="wide")
+    st.set_page_config(page_title="Holdfast", page_icon="⚓", layout="wide")
     st.html(STYLE)
     actor = auth.current_actor()
-    if actor is None:
-        st.navigation([st.Page(states.sign_in, title="Sign in")], position="hidden").run()
-        return
     views = [
         st.Page(VIEWS / f"{name}.py", title=title, icon=icon, default=name == "overview")
         for name, (title, icon) in PAGES.items()
     ]
-    chosen = st.navigation(views)
+    chosen = st.navigation(views, position="hidden" if actor is None else "sidebar")
+    if actor is None:
+        states.sign_in()
+        return
     with st.sidebar:
         st.caption(f"{actor.name} · {', '.join(sorted(actor.roles)) or 'no role'}")
         st.button("Sign out", on_click=auth.sign_out, type="tertiary", icon=":material/logout:")

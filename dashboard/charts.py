@@ -111,7 +111,7 @@ def _wrapped(sentence: str, width: int = 60) -> str:
 
 
 def drift_heatmap(cells: pd.DataFrame, order: list[str]) -> go.Figure:
-    """Features × windows: how far each moved; a square marks the cells that the detector holds responsible."""
+    """Features × windows: how far each moved; a dot marks the cells that the detector holds responsible."""
     grid = cells.pivot_table(index="feature", columns="starts", values="magnitude", observed=True).reindex(order)
     hover = cells.assign(text=_cell_text(cells)).pivot_table(
         index="feature", columns="starts", values="text", aggfunc="first", observed=True
@@ -121,18 +121,18 @@ def drift_heatmap(cells: pd.DataFrame, order: list[str]) -> go.Figure:
         go.Heatmap(
             z=grid.to_numpy(), x=x, y=order, colorscale=palette.INTENSITY, zmin=0, zmax=0.5, xgap=1, ygap=1,
             text=hover.reindex(index=order, columns=grid.columns), hovertemplate="%{text}<extra></extra>",
-            colorbar={"title": {"text": "effect, σ", "side": "right"}, "thickness": 10, "tickvals": [0, 0.25, 0.5],
-                      "ticktext": ["0", ".25", "≥ .5"]},
+            colorbar={"orientation": "h", "thickness": 8, "len": 0.4, "x": 0, "xanchor": "left", "y": 1.01,
+                      "yanchor": "bottom", "tickvals": [0, 0.25, 0.5], "ticktext": ["0 σ", ".25 σ", "≥ .5 σ"]},
         )
     )  # fmt: skip
     fired = cells[cells["fired"]]
     figure.add_scatter(
         x=times.axis(fired["starts"]), y=fired["feature"], mode="markers", hoverinfo="skip", showlegend=False,
-        marker={"symbol": "square-open", "size": 8, "color": "white", "line": {"width": 1.5}},
+        marker={"size": 5, "color": "white", "line": {"width": 1, "color": "black"}},
     )  # fmt: skip
     figure.update_yaxes(autorange="reversed", automargin=True, fixedrange=True, showgrid=False, type="category")
     figure.update_xaxes(fixedrange=True, showgrid=False)
-    return framed(figure, 90 + 24 * max(len(order), 3))
+    return framed(figure, 110 + 24 * max(len(order), 3))
 
 
 def _cell_text(cells: pd.DataFrame) -> pd.Series:

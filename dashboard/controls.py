@@ -24,6 +24,8 @@ def pick_model() -> str:
     chosen = names[0] if asked is None else asked
     if len(names) > 1:
         chosen = st.selectbox("Model", names, index=names.index(chosen), width=260) or chosen
+    else:
+        st.caption(f"Model {chosen}")
     st.session_state["last_model"] = st.query_params["model"] = chosen
     return str(chosen)
 

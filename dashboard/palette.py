@@ -43,8 +43,8 @@ BADGES: dict[str, BadgeColour] = {
     "concept_drift": "red",
     "pipeline_break": "orange",
 }
-# Sequential, readable in greyscale, the smallest value transparent so that it sits on light and dark pages.
-INTENSITY = [[0.0, "rgba(0,114,178,0.06)"], [0.35, "rgba(86,180,233,0.75)"], [0.7, "#0072B2"], [1.0, "#D55E00"]]
+# Sequential in one hue; the smallest value is nearly transparent, so that it sits on light and dark pages.
+INTENSITY = [[0.0, "rgba(230,159,0,0.08)"], [0.5, "rgba(230,159,0,0.85)"], [1.0, "#D55E00"]]
 
 
 def words(slug: str | None) -> str:

@@ -19,8 +19,8 @@ from monitor.db.retraining import Proposal
 from monitor.drift.bins import Binning
 from monitor.drift.profile import Profile
 from monitor.drift.reference import Reference as Normal
-from monitor.governance.proposal import Evidence
 from monitor.performance.verdict import ADVICE, Judgement, Verdict
+from monitor.reports.evidence import collect
 from monitor.robustness import ThreatModel, run_campaign
 from monitor.schema import Schema
 from monitor.windows import Window
@@ -52,7 +52,9 @@ def populate(session: Session, *, name: str = "fraud", seed: int = 0, days: int 
         _checked_day(session, model, champion, monitors, normal, day, rng)
     _campaigns(session, model, champion, monitors["stress"])
     alert = _alert(session, model, champion, days)
-    return Seeded(model=model, champion=champion, alert=alert, proposal=_proposal(session, model, champion, alert))
+    return Seeded(
+        model=model, champion=champion, alert=alert, proposal=_proposal(session, model, champion, alert, days)
+    )
 
 
 def rows_of(day: int, rng: np.random.Generator, n: int = 250) -> pd.DataFrame:
@@ -280,21 +282,21 @@ def _alert(session: Session, model: Model, champion: Version, days: int) -> Aler
     return alert
 
 
-def _proposal(session: Session, model: Model, champion: Version, alert: Alert) -> Proposal:
-    evidence = Evidence(
-        verdict=Verdict.HARMFUL_COVARIATE_SHIFT,
-        sentence="auroc .91 → .84; the pipeline is clean",
-        findings=({"sentence": "share of merchant_category=online 30 % → 50 %"}, {"sentence": "amount rose by 0.29σ"}),
-        expected_benefit="On labelled rows since 3 May a fresh model reaches about .90.",
-        cost="about 2 minutes on one core",
-    )
+def _proposal(session: Session, model: Model, champion: Version, alert: Alert, days: int) -> Proposal:
+    last = START + (days - 6) * DAY
+    snapshot = {
+        "starts": START.isoformat(), "ends": (START + 85 * DAY).isoformat(), "rows": 21_250, "sha256": "9f3c" * 16,
+    }  # fmt: skip
+    reason = "auroc .912 → .842 since 3 May; not the pipeline, not the season"
+    evidence = collect(
+        session, model, champion, window=Window(last, last + DAY), verdict=Verdict.HARMFUL_COVARIATE_SHIFT,
+        sentence=reason, culprits=alert.culprits, snapshot=snapshot,
+    )  # fmt: skip
     proposal = Proposal(
         model_id=model.id, champion_id=champion.id, alert_id=alert.id, state="awaiting_approval",
-        reason="AUC .91 → .84 since 3 May; not the pipeline, not the season", verdict="harmful_covariate_shift",
+        reason=reason, verdict="harmful_covariate_shift",
         requested_by="policy", evidence=evidence.to_document(), evidence_sha256=evidence.sha256,
-        snapshot={
-            "starts": START.isoformat(), "ends": (START + 85 * DAY).isoformat(), "rows": 21_250, "sha256": "9f3c" * 16,
-        },
+        snapshot=snapshot,
         expires_at=datetime.now(UTC) + timedelta(hours=72),
     )  # fmt: skip
     session.add(proposal)

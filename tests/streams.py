@@ -47,6 +47,7 @@ class World:
     shift: tuple[int, float] | None = None  # amount rises by so many σ
     flip: int | None = None  # labels no longer follow the score
     unit: tuple[int, int] | None = None  # amount × 100 on these days
+    evade: int | None = None  # rows of label 1 take the amounts and the scores of label 0
     rows: dict[int, int] = field(default_factory=dict)
 
     def day(self, number: int, *, version: str = "v1") -> pd.DataFrame:
@@ -58,7 +59,10 @@ class World:
         score = 1 / (1 + np.exp(-3 * latent))
         if self.flip is not None and number >= self.flip:
             label = rng.random(n) < 0.5
-        amount = np.exp(4 + 0.5 * rng.normal(size=n) + (self.shift[1] * 0.5 if self._shifted(number) else 0.0))
+        size = rng.normal(size=n) + np.where(label, 0.5, -0.5)
+        if self.evade is not None and number >= self.evade:
+            size, score = np.where(label, size - 1.0, size), np.where(label, rng.permutation(score), score)
+        amount = np.exp(4 + 0.5 * size + (self.shift[1] * 0.5 if self._shifted(number) else 0.0))
         if self.unit is not None and self.unit[0] <= number < self.unit[1]:
             amount *= 100
         return pd.DataFrame(

@@ -8,8 +8,8 @@ from dashboard import actions, charts, controls, queries, states, times
 from monitor.db.read_drift import DriftHistory
 
 COLUMNS = {
-    "feature": "Feature", "sentence": "What", "effect": "Effect, σ", "low": "Low", "high": "High",
-    "p_value": "p-value", "e_value": "e-value", "threshold": "Threshold", "fired": "Fired", "status": "Status",
+    "feature": "Feature", "sentence": "What", "fired": "Moved", "effect": "Effect, σ", "low": "Low", "high": "High",
+    "p_value": "p-value", "e_value": "e-value", "threshold": "Threshold", "status": "Status",
 }  # fmt: skip
 
 
@@ -26,9 +26,10 @@ def _one_feature(drift: DriftHistory, feature: str) -> None:
             st.info("The counts of this window are not kept any more, or there is no reference yet.")
         else:
             st.plotly_chart(charts.reference_against_current(histogram), config=charts.QUIET, key="histogram")
+            until = f" (until {histogram.reference_ends:%-d %b %Y})" if histogram.reference_ends else ""
             st.caption(
-                f"Counts of every row, sampled or not, over bins frozen with the reference (until "
-                f"{histogram.reference_ends:%-d %b %Y}); window {times.window(starts, ends)}."
+                f"Counts of every row, sampled or not, over bins frozen with the reference{until}; "
+                f"window {times.window(starts, ends)}."
             )
     with right:
         st.plotly_chart(charts.effect_path(path), config=charts.QUIET, key="path")
@@ -70,7 +71,7 @@ if drift.cells.empty:
 controls.pick_span()
 st.plotly_chart(charts.drift_heatmap(drift.cells, drift.features), config=charts.QUIET, key="heatmap")
 st.caption(
-    "How far each feature moved in each window, in σ of the reference (√PSI without its sampling bias). White squares: "
+    "How far each feature moved in each window, in σ of the reference (√PSI without its sampling bias). White dots: "
     f"the detector held the feature responsible. Times in {times.zone_name()}."
 )
 asked = st.query_params.get("feature")
@@ -86,7 +87,7 @@ st.dataframe(
     hide_index=True,
     column_config={
         "Feature": st.column_config.TextColumn(pinned=True),
-        "What": st.column_config.TextColumn(width="large"),
+        "What": st.column_config.TextColumn(width="medium"),
         **{
             column: st.column_config.NumberColumn(format="%.3f") for column in ("Effect, σ", "Low", "High", "Threshold")
         },

@@ -57,7 +57,6 @@ def _table(rows: tuple[OverviewRow, ...]) -> pd.DataFrame:
                 "Alerts": row.pages + row.tickets,
                 "Data until": row.watermark,
                 "Serving": row.version or "none yet",
-                "Owner": row.owner,
             }
             for row in rows
         ]

@@ -1,74 +1,15 @@
 """What is proposed, on which evidence?"""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 import streamlit as st
-from sqlalchemy.orm import Session
 
-from dashboard import actions, auth, charts, charts_robustness, palette, queries, states, times
-from monitor.acts import retraining as acts
+from dashboard import actions, auth, charts, charts_robustness, decisions, palette, queries, states, times
 from monitor.db.read_retraining import ProposalPage
-from monitor.db.registry import model_named
-from monitor.db.retraining import Proposal
-from monitor.governance.roles import Actor
 
 REFRESH_SECONDS = 2
-
-
-def _approve(page: ProposalPage) -> None:
-    reason = st.session_state.get("reason", "")
-
-    def act(session: Session, actor: Actor, now: datetime) -> str:
-        proposal = session.get_one(Proposal, page.id)
-        acts.approve(session, proposal, by=actor, evidence_sha256=page.evidence_sha256, reason=reason, now=now)
-        return f"Proposal #{page.id} is approved: the training is queued."
-
-    actions.perform(act)
-
-
-def _reject(page: ProposalPage) -> None:
-    reason = st.session_state.get("reason", "")
-
-    def act(session: Session, actor: Actor, now: datetime) -> str:
-        proposal = session.get_one(Proposal, page.id)
-        acts.reject(session, proposal, by=actor, evidence_sha256=page.evidence_sha256, reason=reason, now=now)
-        return f"Proposal #{page.id} is rejected."
-
-    actions.perform(act)
-
-
-def _promote(page: ProposalPage) -> None:
-    reason = st.session_state.get("reason", "")
-
-    def act(session: Session, actor: Actor, now: datetime) -> str:
-        proposal = session.get_one(Proposal, page.id)
-        decided = acts.approve_promotion(
-            session, proposal, by=actor, evidence_sha256=page.evidence_sha256, reason=reason, now=now
-        )
-        if not decided:
-            return f"Your vote counts; tier {page.tier} asks for one more person to promote {page.candidate}."
-        return f"{page.candidate} is being promoted."
-
-    actions.perform(act)
-
-
-def _roll_back(page: ProposalPage) -> None:
-    reason = st.session_state.get("reason", "")
-
-    def act(session: Session, actor: Actor, now: datetime) -> str:
-        previous = acts.rollback(session, model_named(session, page.model), by=actor, reason=reason, now=now)
-        return f"Rolled back: {previous.name} is the champion again."
-
-    actions.perform(act)
-
-
-def _cancel(page: ProposalPage) -> None:
-    def act(session: Session, actor: Actor, now: datetime) -> str:
-        acts.cancel(session, session.get_one(Proposal, page.id), by=actor, reason="cancelled on the dashboard", now=now)
-        return f"Proposal #{page.id} is cancelled."
-
-    actions.perform(act)
 
 
 def _head(page: ProposalPage) -> None:
@@ -92,12 +33,20 @@ def _evidence(page: ProposalPage) -> None:
     with right:
         states.field("Data", _data(page.snapshot))
         states.field("Cost", str(page.evidence.get("cost") or "not estimated"))
+        if page.stress:
+            states.field("Stress", page.stress)
     findings = [entry.get("sentence") for entry in page.evidence.get("findings", ()) if entry.get("sentence")]
     if findings:
         with st.expander(f"{len(findings)} findings behind it", expanded=not page.gates):
             for sentence in findings:
                 st.text(f"· {sentence}")
+        with st.container(horizontal=True):
+            for one in page.histograms:
+                with st.container(width=380):
+                    st.markdown(f"**{states.plain(one.feature)}**")
+                    st.plotly_chart(charts.reference_against_current(one), config=charts.QUIET, key=one.feature)
     if page.gates:
+        _comparison(page)
         _gates(page)
 
 
@@ -117,8 +66,20 @@ def _gates(page: ProposalPage) -> None:
     for gate in sorted(page.gates, key=lambda gate: gate.passed):
         icon = ":material/check_circle:" if gate.passed else ":material/cancel:"
         st.markdown(f"{icon} **{palette.words(gate.name)}** — {states.plain(gate.sentence)}")
-    worse = [gate.sentence for gate in page.gates if gate.low is not None and gate.value < 0]
-    states.field("Worse", " ".join(worse) or "nothing that was measured")
+    states.field("Worse", " ".join(page.worse) or "nothing that was measured")
+
+
+def _comparison(page: ProposalPage) -> None:
+    """Candidate against champion on the same held-out rows."""
+    for column, (side, found) in zip(st.columns(2), page.comparison.items(), strict=False):
+        before = found.get("champion")
+        column.metric(
+            f"{side.capitalize()} {palette.words(found['metric'])}, {page.candidate}",
+            f"{found['value']:.3f}",
+            delta=None if before is None else f"{found['value'] - before:+.3f} against {page.champion}",
+            delta_color="off",
+            help=f"95 % interval [{found['low']}, {found['high']}]",
+        )
 
 
 @st.fragment(run_every=REFRESH_SECONDS)
@@ -138,22 +99,35 @@ def _progress(proposal_id: int, state: str) -> None:
 def _decision(page: ProposalPage) -> None:
     """The buttons, after everything that they decide on."""
     st.divider()
+    refusal = decisions.refusal(page)
+    if refusal:
+        states.not_allowed(refusal)
+    elif page.stage:
+        st.markdown(f":material/how_to_vote: You may decide on the {page.stage}.")
     st.caption(f"Evidence sha256 `{page.evidence_sha256[:16]}…` — a vote binds to it, and counts for nothing else.")
-    if page.stage or page.can_roll_back:
-        st.text_input("Reason", key="reason", placeholder="why, for the audit", max_chars=500)
+    buttons = _buttons(page)
+    if buttons:
+        st.text_input("Reason", key=decisions.REASON, placeholder="why, for the audit", max_chars=500)
     with st.container(horizontal=True):
-        if page.stage == "training":
-            st.button("Reject", key="reject", on_click=_reject, args=(page,))
-            st.button("Approve the training", key="approve", type="primary", on_click=_approve, args=(page,))
-        elif page.stage == "promotion":
-            st.button("Reject", key="reject", on_click=_reject, args=(page,))
-            st.button(f"Promote {page.candidate}", key="promote", type="primary", on_click=_promote, args=(page,))
-        elif page.can_roll_back:
-            st.button(f"Roll back to {page.champion}", key="rollback", on_click=_roll_back, args=(page,))
-        elif page.is_running:
-            st.button("Cancel", key="cancel", on_click=_cancel, args=(page,))
+        for number, (label, act) in enumerate(buttons):
+            main = number == len(buttons) - 1
+            st.button(label, key=act.__name__, type="primary" if main else "secondary", on_click=act, args=(page,),
+                      disabled=bool(refusal) and page.stage is not None)  # fmt: skip
     if page.stage:
         st.caption(f"Undo: one click; {page.champion} stays warm. Expires {times.moment(page.expires_at)}.")
+
+
+def _buttons(page: ProposalPage) -> list[tuple[str, Callable[[ProposalPage], None]]]:
+    """What can be done now, the main act last."""
+    if page.stage == "training":
+        return [("Reject", decisions.reject), ("Approve the training", decisions.approve)]
+    if page.stage == "promotion":
+        return [("Reject", decisions.reject), (f"Promote {page.candidate}", decisions.promote)]
+    if page.can_roll_back:
+        return [(f"Roll back to {page.champion}", decisions.roll_back)]
+    if page.can_promote_again:
+        return [(f"Promote {page.candidate} again", decisions.promote_again)]
+    return [("Cancel", decisions.cancel)] if page.is_running else []
 
 
 def _past(page: ProposalPage) -> None:
@@ -183,7 +157,6 @@ by_id = {line.id: line for line in lines}
 asked = st.query_params.get("proposal", "")
 of_model = [line.id for line in lines if line.model == st.query_params.get("model")]
 first = int(asked) if asked.isdigit() and int(asked) in by_id else next(iter(of_model), lines[0].id)
-chosen = first
 page = queries.proposal_page(first)
 if page is None:
     states.unfinished(f"There is no proposal #{first}.")

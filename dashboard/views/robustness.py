@@ -13,21 +13,21 @@ def _compared(history: RobustnessHistory) -> list[CampaignView]:
 
 def _levels(campaign: CampaignView) -> pd.DataFrame:
     """Levels with their budgets in raw units: what the numbers mean to the person who owns the data."""
-    return pd.DataFrame(
+    table = pd.DataFrame(
         [
             {
-                "Level": f"{level.level}, ε {level.epsilon:g}",
+                "Level": level.level + (" (beyond reality)" if level.beyond_reality else ""),
                 "An attacker may move": "; ".join(level.budget) or "nothing at this level",
                 "Robust AUC": level.robust_auc,
                 "Attacked": f"{level.attacked:.3f} [{level.low:.3f}, {level.high:.3f}]",
                 "Certified": level.certified,
                 "Worst recall": level.worst_recall,
                 "Best constant": level.constant,
-                "Note": "beyond reality: shown, never gates" if level.beyond_reality else "",
             }
             for level in campaign.levels
         ]
     )
+    return table.dropna(axis="columns", how="all")
 
 
 def _flags(campaign: CampaignView) -> None:
@@ -54,17 +54,20 @@ st.caption(f"{newest.plan.capitalize()} campaign on {newest.version}, n = {newes
 if history.candidate is not None:
     st.markdown(f"Compared with the candidate **{history.candidate.version}**, on {history.candidate.rows:,} rows.")
 st.plotly_chart(charts_robustness.accuracy_by_level(_compared(history)), config=charts.QUIET, key="levels")
-st.caption(
-    "Certified ≤ true ≤ attacked: no attack within the budget can go below the dashed line, and one that was found "
-    "goes down to the squares (95 % Wilson interval). Robust AUC is the AUC of worst-case scores. Always compare with "
-    "the best constant predictor, which no attack can move."
-)
+if any(level.certified is not None for level in newest.levels):
+    st.caption(
+        "Certified ≤ true ≤ attacked: no attack within the budget can go below the dashed line, and the best one that "
+        "was found goes down to the squares (95 % interval)."
+    )
+else:
+    st.caption("Squares: the best attack that was found (95 % interval). This model has no certificate below them.")
+st.caption("Robust AUC is the AUC of worst-case scores. Compare with the best constant predictor: no attack moves it.")
 st.dataframe(
     _levels(newest),
     hide_index=True,
     column_config={
         "Level": st.column_config.TextColumn(pinned=True),
-        "An attacker may move": st.column_config.TextColumn(width="medium"),
+        "An attacker may move": st.column_config.TextColumn(width=320),
         **{
             column: st.column_config.NumberColumn(format="%.3f")
             for column in ("Certified", "Robust AUC", "Worst recall", "Best constant")

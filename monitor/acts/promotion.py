@@ -6,17 +6,17 @@ from datetime import datetime
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from monitor.acts.proposals import has_quorum, lock, move, subject_of, vote, votes
+from monitor.acts.proposals import has_quorum, lock, move, vote, votes
 from monitor.alerts import Message, Severity
 from monitor.db.alerts import queue_messages
 from monitor.db.audit import record
-from monitor.db.checks import WindowVerdict
 from monitor.db.jobs import enqueue
+from monitor.db.read_training import newest_verdicts
 from monitor.db.registry import Model, Version, champion
 from monitor.db.retraining import Proposal
 from monitor.errors import BadInput, IllegalTransition, NotAllowed, StaleDecision
 from monitor.governance import POLICY, Action, Actor, ProposalState, authorize, quorum
-from monitor.performance.verdict import HARMFUL
+from monitor.performance.verdict import HARMFUL, Verdict
 
 OBSERVED_WINDOWS = 3  # judged windows without harm after which a promotion is confirmed
 _SERVING = (ProposalState.PROMOTED, ProposalState.OBSERVING)
@@ -38,7 +38,7 @@ def approve_promotion(
     if not has_quorum(session, proposal, model):
         return False
     payload = {"proposal_id": proposal.id, "by": by.id}
-    enqueue(session, "promote", stream=subject_of(proposal), payload=payload, by=by.id)
+    enqueue(session, "promote", stream=f"promote:{proposal.id}", payload=payload, by=by.id)
     return True
 
 
@@ -92,15 +92,8 @@ def end_observation(session: Session, version: Version, now: datetime, *, window
     proposal = _proposal_of(session, version, (ProposalState.OBSERVING,))
     if proposal is None:
         return False
-    newest = (
-        select(WindowVerdict.verdict)
-        .where(WindowVerdict.version_id == version.id)
-        .distinct(WindowVerdict.starts)
-        .order_by(WindowVerdict.starts.desc(), WindowVerdict.revision.desc())
-        .limit(windows)
-    )
-    verdicts = session.scalars(newest).all()
-    if len(verdicts) < windows or set(verdicts) & {verdict.value for verdict in HARMFUL}:
+    seen = [row.verdict for row in newest_verdicts(session, version.id, most=windows)]
+    if len(seen) < windows or any(Verdict(verdict) in HARMFUL for verdict in seen):
         return False
     sentence = f"{version.name} served {windows} judged windows without harm."
     move(session, proposal, ProposalState.CONFIRMED, by=POLICY, now=now, sentence=sentence)

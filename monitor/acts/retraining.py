@@ -135,7 +135,8 @@ def cancel(session: Session, proposal: Proposal, *, by: Actor, reason: str, now:
     """
     authorize(by, Action.CANCEL)
     move(session, proposal, ProposalState.CANCELLED, by=by, now=now, sentence=reason)
-    live = select(Job.id).where(Job.stream == subject_of(proposal), Job.state.in_(("queued", "running")))
+    streams = (subject_of(proposal), f"promote:{proposal.id}")
+    live = select(Job.id).where(Job.stream.in_(streams), Job.state.in_(("queued", "running")))
     for job_id in session.scalars(live):
         request_cancel(session, job_id)
 

@@ -1,6 +1,6 @@
 """A person's own file, read as the history of a model: which column is what, what was normal, what to leave out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,6 +34,11 @@ class Columns:
     id: str | None = None
     label_time: str | None = None
     drop: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> "Columns":
+        """The columns as a source remembers them."""
+        return cls(**{**document, "time": tuple(document["time"]), "drop": tuple(document["drop"])})
 
     def named(self) -> list[str]:
         roles = (self.target, self.prediction, self.score, self.id, self.label_time)
@@ -87,16 +92,22 @@ class History:
 
 
 def read_history(path: Path, columns: Columns, *, window: str = "auto", reference_until: str | None = None) -> History:
-    """Read and understand a file.
+    """Read a file and understand it; raises what `understand` raises, and BadInput if it cannot be read."""
+    return understand(read_file(path), columns, name=path.name, window=window, reference_until=reference_until)
+
+
+def understand(
+    frame: pd.DataFrame, columns: Columns, *, name: str, window: str = "auto", reference_until: str | None = None
+) -> History:
+    """Find out what a frame says of a model: its task, schema, windows and reference. `name` makes ids where none are.
 
     Raises:
-        BadInput: unreadable or empty file, a named column that is not there, times that cannot be read, a target that
-            is empty, constant or of one class.
+        BadInput: a named column that is not there, times that cannot be read, a target that is empty, constant or of
+            one class.
         NotEnoughData: the reference is shorter than the minimum.
     """
-    frame = read_file(path)
     _require_columns(frame, columns)
-    rows, dropped = _roles(frame, columns, seed=path.name)
+    rows, dropped = _roles(frame, columns, seed=name)
     task, positive = _task(rows["label"], columns) if columns.target else ("classification", None)
     width = _width(rows["event_time"], window)
     reference, end = _reference(rows["event_time"], width, reference_until)
@@ -109,10 +120,8 @@ def read_history(path: Path, columns: Columns, *, window: str = "auto", referenc
             "expected at least one feature beside the time, target and ignored columns: name fewer in --drop"
         )
     schema = Schema.infer(features.loc[within.index])
-    leaks = _leaks(features.loc[within.index], within)
-    conformed = schema.conform(features)
     history = History(
-        rows=pd.concat([rows, conformed], axis=1).reset_index(drop=True),
+        rows=pd.concat([rows, schema.conform(features)], axis=1).reset_index(drop=True),
         schema=schema,
         task=task,
         positive=positive,
@@ -121,9 +130,17 @@ def read_history(path: Path, columns: Columns, *, window: str = "auto", referenc
         end=end,
         notes=tuple(dropped),
         ignored=ignored,
-        leaks=leaks,
+        leaks=_leaks(features.loc[within.index], within),
     )
     return _require_reference(history)
+
+
+def read_rows(frame: pd.DataFrame, columns: Columns, *, name: str) -> pd.DataFrame:
+    """Further rows of a history that was understood before: the same roles, with the features as they come."""
+    _require_columns(frame, columns)
+    rows, _ = _roles(frame, columns, seed=name)
+    features = frame.loc[rows.index].drop(columns=[*set(columns.named()), *columns.drop])
+    return pd.concat([rows, features], axis=1).reset_index(drop=True)
 
 
 def _require_columns(frame: pd.DataFrame, columns: Columns) -> None:
@@ -160,7 +177,7 @@ def _ids(frame: pd.DataFrame, column: str | None, seed: str) -> pd.Series:
         if frame[column].isna().any():
             raise BadInput(f"expected an id in every row of {column}, {int(frame[column].isna().sum())} are empty")
         return frame[column].map(str)
-    return pd.Series([f"{seed}:{number}" for number in range(len(frame))], index=frame.index)
+    return pd.Series([f"{seed}:{number}" for number in frame.index], index=frame.index)
 
 
 def _texts(column: "pd.Series[Any]") -> "pd.Series[Any]":

@@ -9,11 +9,13 @@ from typing import Self
 
 import pandas as pd
 
+from monitor.acts.sources import add_source
 from monitor.cli.actor import COMMAND_LINE
+from monitor.cli.backtest import model_settings
 from monitor.cli.enroll import Enrolment, enroll
-from monitor.cli.history import Columns, History, model_settings, read_history, read_rows
+from monitor.cli.history import Columns, read_rows
 from monitor.db.engine import database_now, transaction
-from monitor.db.registry import Source, feature_schema, find_model, model_named, schema_of, source_of
+from monitor.db.registry import model_named, models, source_of
 from monitor.errors import BadInput
 from monitor.intake.ingest import advance_watermark, ingest
 from monitor.intake.labels import ingest_labels
@@ -47,8 +49,8 @@ class Watch:
     ) -> Self:
         """Register the model on the first call, from the files that are there; later calls only need its name."""
         with transaction(tools.engine) as session:
-            known = find_model(session, model)
-        if known is None:
+            known = {registered.name for registered in models(session)}
+        if model not in known:
             if columns is None:
                 raise BadInput(f"{model} is new: say which column is the time, --time COL, and what else there is")
             _register(tools, pattern, model, columns, window, reference_until, say)
@@ -81,8 +83,7 @@ class Watch:
         """One file and its bookmark in one transaction, so that a crash between the two cannot be."""
         with transaction(self.tools.engine) as session:
             model = model_named(session, self.model)
-            schema = schema_of(feature_schema(session, model))
-            rows = read_rows(frame, columns, schema, seed=path.name)
+            rows = read_rows(frame, columns, name=path.name)
             taken = ingest(session, model, rows.drop(columns=["label", "label_time"], errors="ignore"), source=SOURCE)
             if "label" in rows:
                 known = rows[rows["label"].notna()]
@@ -100,7 +101,6 @@ def _register(
     tools: Tools, pattern: str, name: str, columns: Columns, window: str, reference_until: str | None, say: Say
 ) -> None:
     source = FileSource(pattern)
-    frame = source.read_all()
     history: History = read_history(
         frame, columns, name=name, window=window, reference_until=reference_until, follow=True
     )
@@ -118,4 +118,13 @@ def _register(
     with transaction(tools.engine) as session:
         now = database_now(session)
         model, _ = enroll(session, enrolment, by=COMMAND_LINE, now=now)
-        session.add(Source(model_id=model.id, name=SOURCE, kind="files", location=pattern, mapping=asdict(columns)))
+        add_source(
+            session,
+            model,
+            name=SOURCE,
+            kind="files",
+            location=pattern,
+            mapping=asdict(columns),
+            by=COMMAND_LINE,
+            now=now,
+        )

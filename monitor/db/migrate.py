@@ -55,11 +55,16 @@ def check(engine: Engine) -> None:
         return
     if found is None:
         raise SchemaVersionMismatch("the database has no Holdfast tables yet: run `holdfast db upgrade`")
-    if found not in {script.revision for script in scripts.walk_revisions()}:
+    if found not in known_revisions():
         raise SchemaVersionMismatch(_newer(found))
     raise SchemaVersionMismatch(
         f"the database is at schema {found}, this Holdfast needs {head}: run `holdfast db upgrade`"
     )
+
+
+def known_revisions() -> set[str]:
+    """Every schema revision that this code can bring up to date."""
+    return {script.revision for script in ScriptDirectory.from_config(configuration()).walk_revisions()}
 
 
 def revision(connection: Connection) -> str | None:

@@ -38,7 +38,7 @@ class Histogram:
     bins: pd.DataFrame
     n_reference: int
     n_current: int
-    reference_ends: datetime
+    reference_ends: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

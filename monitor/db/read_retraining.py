@@ -5,15 +5,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import pandas as pd
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from monitor.db.audit import AuditEntry
 from monitor.db.checks import Report
 from monitor.db.read_alerts import Event, event_of
+from monitor.db.read_drift import Histogram
 from monitor.db.registry import Model, Version, model_named
 from monitor.db.retraining import CLOSED_STATES, Progress, Proposal, Vote
 
+_HISTOGRAM = {"bin": "bins", "reference": "reference", "current": "current"}
 RUNNING = ("approved", "queued", "training", "trained", "validating")
 SERVING = ("promoted", "observing", "confirmed")
 STATE_SENTENCES = {
@@ -50,6 +53,11 @@ class Gate:
     low: float | None = None
     high: float | None = None
 
+    @property
+    def is_loss(self) -> bool:
+        """Whether a difference to the champion (`value`) points the way of its limit."""
+        return self.value * self.limit > 0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ballot:
@@ -60,6 +68,7 @@ class Ballot:
     decision: str
     reason: str
     self_approved: bool
+    as_validator: bool
     at: datetime
 
 
@@ -89,6 +98,7 @@ class ProposalPage:
     state: str
     champion: str
     candidate: str | None
+    serving: str | None
     alert_id: int | None
     reason: str
     verdict: str
@@ -118,7 +128,34 @@ class ProposalPage:
 
     @property
     def can_roll_back(self) -> bool:
-        return self.state in SERVING
+        return self.state in SERVING and self.candidate == self.serving
+
+    @property
+    def can_promote_again(self) -> bool:
+        return self.state == "rolled_back" and self.candidate is not None and self.candidate != self.serving
+
+    @property
+    def histograms(self) -> tuple[Histogram, ...]:
+        """The culprits' values, then and now, as the evidence froze them."""
+        return tuple(
+            Histogram(
+                feature=one["feature"],
+                bins=pd.DataFrame({name: one[key] for name, key in _HISTOGRAM.items()}),
+                n_reference=one["n_reference"],
+                n_current=one["n_current"],
+            )
+            for one in (self.evidence.get("charts") or {}).get("histograms", ())
+        )
+
+    @property
+    def stress(self) -> str:
+        """How robust the champion was when this was proposed; empty without a stress test."""
+        campaign = self.evidence.get("campaign") or {}
+        at, before = campaign.get("at_level") or {}, campaign.get("at_registration") or {}
+        if at.get("robust_auc") is None:
+            return ""
+        since = f", {before['robust_auc']:.3f} at registration" if before.get("robust_auc") is not None else ""
+        return f"robust AUC {at['robust_auc']:.3f} at {at['level']}{since}"
 
     @property
     def headline(self) -> str:
@@ -127,6 +164,11 @@ class ProposalPage:
     @property
     def failed_gates(self) -> tuple[Gate, ...]:
         return tuple(gate for gate in self.gates if not gate.passed)
+
+    @property
+    def worse(self) -> tuple[str, ...]:
+        """What the candidate does worse, passed or not: a clean loss within its limit is a loss all the same."""
+        return tuple(gate.sentence for gate in self.gates if not gate.passed or (gate.name == "clean" and gate.is_loss))
 
     @property
     def recommendation(self) -> str:
@@ -190,6 +232,7 @@ def proposal_page(session: Session, proposal_id: int) -> ProposalPage | None:
         state=proposal.state,
         champion=names[proposal.champion_id],
         candidate=names.get(proposal.candidate_id or 0),
+        serving=names.get(model.champion_id or 0),
         alert_id=proposal.alert_id,
         reason=proposal.reason,
         verdict=proposal.verdict,
@@ -222,7 +265,7 @@ def _ballots(session: Session, proposal: Proposal) -> tuple[Ballot, ...]:
     return tuple(
         Ballot(
             stage=vote.stage, actor=vote.actor, decision=vote.decision, reason=vote.reason,
-            self_approved=vote.self_approved, at=vote.at,
+            self_approved=vote.self_approved, as_validator=vote.as_validator, at=vote.at,
         )
         for vote in votes
     )  # fmt: skip

@@ -75,13 +75,27 @@ def training_rows(session: Session, model: Model, window: Window) -> TrainingRow
 
 def broken_windows(session: Session, model: Model, window: Window) -> tuple[Window, ...]:
     """The windows of a span that were last judged a pipeline break, whichever version they were judged for."""
-    newest = (
-        select(WindowVerdict.starts, WindowVerdict.ends, WindowVerdict.verdict)
+    rows = session.scalars(
+        select(WindowVerdict)
         .where(WindowVerdict.model_id == model.id, WindowVerdict.starts < window.end, WindowVerdict.ends > window.start)
-        .distinct(WindowVerdict.version_id, WindowVerdict.starts, WindowVerdict.ends)
-        .order_by(
-            WindowVerdict.version_id, WindowVerdict.starts, WindowVerdict.ends, WindowVerdict.revision.desc()
-        )
-    )  # fmt: skip
-    found = {Window(starts, ends) for starts, ends, verdict in session.execute(newest) if verdict == "pipeline_break"}
+        .order_by(WindowVerdict.revision)
+    )
+    newest = {(row.version_id, row.starts, row.ends): row.verdict for row in rows}  # the newest revision comes last
+    found = {Window(starts, ends) for (_, starts, ends), verdict in newest.items() if verdict == "pipeline_break"}
     return tuple(sorted(found))
+
+
+def newest_verdicts(
+    session: Session, version_id: int, *, most: int, until: datetime | None = None
+) -> list[WindowVerdict]:
+    """The newest revision of each of a version's last `most` judged windows, oldest first."""
+    chosen = select(WindowVerdict).where(WindowVerdict.version_id == version_id)
+    if until is not None:
+        chosen = chosen.where(WindowVerdict.ends <= until)
+    rows = session.scalars(chosen.order_by(WindowVerdict.starts.desc(), WindowVerdict.revision.desc()))
+    found: dict[datetime, WindowVerdict] = {}
+    for row in rows.yield_per(most):
+        if row.starts not in found and len(found) == most:
+            break
+        found.setdefault(row.starts, row)
+    return list(reversed(found.values()))

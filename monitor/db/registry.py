@@ -227,3 +227,12 @@ def newest_reference(session: Session, model: Model) -> Reference | None:
     """The reference accepted last for any version of the model: what a version without one is counted against."""
     active = select(Reference).where(Reference.model_id == model.id, Reference.active)
     return session.scalar(active.order_by(Reference.id.desc()).limit(1))
+
+
+def source_of(session: Session, model: Model, name: str) -> Source:
+    """The source of that name."""
+    found = session.scalar(select(Source).where(Source.model_id == model.id, Source.name == name))
+    if found is None:
+        known = ", ".join(session.scalars(select(Source.name).where(Source.model_id == model.id))) or "none yet"
+        raise NotFound(f"model {model.name} has no source {name!r}; it has: {known}")
+    return found

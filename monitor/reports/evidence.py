@@ -8,8 +8,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from monitor.db.base import Json
-from monitor.db.checks import Campaign, CheckRun, Finding, WindowVerdict
+from monitor.db.checks import Campaign, CheckRun, Finding
 from monitor.db.read_drift import Histogram, histogram
+from monitor.db.read_training import newest_verdicts
 from monitor.db.registry import Model, ModelSettings, Version
 from monitor.governance import Evidence
 from monitor.performance.verdict import Verdict
@@ -87,36 +88,30 @@ def plain(value: Any) -> Any:
 
 def _findings(session: Session, version: Version, window: Window) -> list[Json]:
     """What fired on the window, strongest first; of the newest revision of each check."""
-    runs = (
-        select(CheckRun.id, CheckRun.kind)
+    runs = session.execute(
+        select(CheckRun.kind, CheckRun.id)
         .where(CheckRun.version_id == version.id, CheckRun.ends == window.end)
-        .distinct(CheckRun.kind)
-        .order_by(CheckRun.kind, CheckRun.revision.desc(), CheckRun.id.desc())
-        .subquery()
-    )
-    rows = session.execute(
-        select(runs.c.kind, Finding)
-        .join(runs, runs.c.id == Finding.check_run_id)
-        .where(Finding.fired)
+        .order_by(CheckRun.revision, CheckRun.id)
+    ).tuples()
+    kinds = {run_id: kind for kind, run_id in dict(runs.all()).items()}  # the newest revision comes last
+    rows = session.scalars(
+        select(Finding)
+        .where(Finding.check_run_id.in_(list(kinds)), Finding.fired)
         .order_by(Finding.statistic.desc().nulls_last(), Finding.id)
         .limit(_MOST_FINDINGS)
-    ).tuples()
+    )
     shown = ("subject", "metric", "statistic", "effect", "low", "high", "p_value", "e_value", "threshold", "sentence")
-    return [plain({"kind": kind} | {name: getattr(finding, name) for name in shown}) for kind, finding in rows]
+    return [
+        plain({"kind": kinds[finding.check_run_id]} | {name: getattr(finding, name) for name in shown})
+        for finding in rows
+    ]
 
 
 def _history(session: Session, version: Version, window: Window) -> list[Json]:
     """Verdicts and figures of the newest windows up to `window`, oldest first."""
-    newest = (
-        select(WindowVerdict)
-        .where(WindowVerdict.version_id == version.id, WindowVerdict.ends <= window.end)
-        .distinct(WindowVerdict.starts)
-        .order_by(WindowVerdict.starts.desc(), WindowVerdict.revision.desc())
-        .limit(SHOWN_WINDOWS)
-    )
+    rows = newest_verdicts(session, version.id, most=SHOWN_WINDOWS, until=window.end)
     return [
-        plain({"starts": row.starts, "ends": row.ends, "verdict": row.verdict, "metric": row.metric})
-        for row in reversed(session.scalars(newest).all())
+        plain({"starts": row.starts, "ends": row.ends, "verdict": row.verdict, "metric": row.metric}) for row in rows
     ]
 
 

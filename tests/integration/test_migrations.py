@@ -4,24 +4,23 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 
-from monitor.db import alerts, audit, checks, jobs, profiles, quarantine, registry, retraining, users  # noqa: F401
-from monitor.db.base import Base
 from monitor.db.embedded import ensure_database
 from monitor.db.engine import make_engine
 from monitor.db.migrate import check, configuration, upgrade
+from monitor.db.tables import METADATA
 from monitor.errors import SchemaVersionMismatch
 
 
 def test_the_migrations_make_exactly_the_declared_tables(engine):
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
-        assert compare_metadata(context, Base.metadata) == []
+        assert compare_metadata(context, METADATA) == []
 
 
 def test_the_migrations_make_every_declared_check_constraint(engine):
     declared = {
         str(constraint.name)
-        for table in Base.metadata.tables.values()
+        for table in METADATA.tables.values()
         for constraint in table.constraints
         if constraint.__visit_name__ == "check_constraint"
     }

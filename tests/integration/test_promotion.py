@@ -1,0 +1,224 @@
+import threading
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from monitor.acts.promotion import approve_promotion, confirm_serving, end_observation, promote
+from monitor.acts.proposals import move
+from monitor.acts.registry import register_version
+from monitor.acts.retraining import approve, expire_due, reject
+from monitor.db.checks import WindowVerdict
+from monitor.db.engine import sessions, transaction
+from monitor.db.jobs import Job
+from monitor.db.registry import Model, Version
+from monitor.db.retraining import Proposal, Vote
+from monitor.errors import HoldfastError, IllegalTransition, NotAllowed, StaleDecision
+from monitor.governance import POLICY, Actor, ProposalState, Role
+from tests.governed import ADMIN, ANA, BEGIN, BEN, DAY, NOW, VAL, Governed, govern, proposed
+
+
+def candidate_for(session: Session, governed: Governed, *, approver: Actor = ANA, reason: str = "") -> Proposal:
+    """A proposal whose training is over and whose candidate passed its gates."""
+    proposal = proposed(session, governed.model)
+    approve(session, proposal, by=approver, evidence_sha256=proposal.evidence_sha256, reason=reason, now=NOW)
+    candidate = register_version(session, governed.model, manifest=None, state="candidate", by=POLICY, now=NOW)
+    for state in ("training", "trained", "validating"):
+        move(session, proposal, ProposalState(state), by=POLICY, now=NOW)
+    move(session, proposal, ProposalState.AWAITING_PROMOTION, by=POLICY, now=NOW, candidate_id=candidate.id)
+    return proposal
+
+
+def voted(session: Session, proposal: Proposal, by: Actor, reason: str = "") -> bool:
+    return approve_promotion(session, proposal, by=by, evidence_sha256=proposal.evidence_sha256, reason=reason, now=NOW)
+
+
+def test_one_vote_promotes_at_tier_one(session: Session):
+    governed = govern(session)
+    proposal = candidate_for(session, governed)
+    assert voted(session, proposal, ANA)
+    promote(session, proposal, by=ANA, now=NOW)
+    candidate = session.get_one(Version, proposal.candidate_id)
+    assert governed.model.champion_id == candidate.id
+    assert (candidate.state, candidate.confirmed_at, candidate.replaced_id) == ("champion", None, governed.champion.id)
+    assert governed.champion.state == "registered"
+    assert proposal.state == "promoted"
+
+
+def test_nothing_is_promoted_without_a_vote(session: Session):
+    governed = govern(session)
+    proposal = candidate_for(session, governed)
+    with pytest.raises(NotAllowed, match="lacks votes"):
+        promote(session, proposal, by=ANA, now=NOW)
+    assert governed.model.champion_id == governed.champion.id
+
+
+def test_tier_two_needs_another_person_than_the_one_who_approved(session: Session):
+    proposal = candidate_for(session, govern(session, tier=2))
+    with pytest.raises(NotAllowed, match="a second person must"):
+        voted(session, proposal, ANA)
+    assert voted(session, proposal, BEN)
+    promote(session, proposal, by=BEN, now=NOW)
+    assert proposal.state == "promoted"
+
+
+def test_tier_three_needs_a_validator_among_those_who_decide(session: Session):
+    proposal = candidate_for(session, govern(session, tier=3), reason="harmful")
+    with pytest.raises(NotAllowed, match="independent validator"):
+        voted(session, proposal, BEN, "gates are met")
+    assert voted(session, proposal, VAL, "gates are met")
+
+
+def test_a_vote_binds_to_the_evidence_and_counts_once(session: Session):
+    proposal = candidate_for(session, govern(session))
+    with pytest.raises(StaleDecision):
+        approve_promotion(session, proposal, by=ANA, evidence_sha256="f" * 64, now=NOW)
+    assert voted(session, proposal, ANA)
+    for person in (ANA, BEN):
+        with pytest.raises(StaleDecision, match="decided already"):
+            voted(session, proposal, person)
+    assert len(session.scalars(select(Vote).where(Vote.stage == "promotion")).all()) == 1
+    assert session.scalars(select(Job.kind).where(Job.kind == "promote")).all() == ["promote"]
+
+
+def test_promoting_twice_is_illegal(session: Session):
+    proposal = candidate_for(session, govern(session))
+    voted(session, proposal, ANA)
+    promote(session, proposal, by=ANA, now=NOW)
+    with pytest.raises(IllegalTransition):
+        promote(session, proposal, by=ANA, now=NOW)
+
+
+def test_a_candidate_compared_with_another_champion_is_stale(session: Session):
+    governed = govern(session)
+    proposal = candidate_for(session, governed)
+    voted(session, proposal, ANA)
+    other = register_version(session, governed.model, manifest=None, by=ADMIN, now=NOW)
+    governed.champion.state = "registered"
+    session.flush()
+    other.state, governed.model.champion_id = "champion", other.id
+    session.flush()
+    with pytest.raises(StaleDecision, match="became champion in the meantime"):
+        promote(session, proposal, by=ANA, now=NOW)
+
+
+def test_a_candidate_can_be_rejected_or_expire(session: Session):
+    proposal = candidate_for(session, govern(session))
+    reject(session, proposal, by=BEN, evidence_sha256=proposal.evidence_sha256, reason="worse on B2B", now=NOW)
+    assert proposal.state == "rejected"
+    second = proposed(session, session.get_one(Model, proposal.model_id))
+    assert expire_due(session, NOW + timedelta(hours=72)) == 1
+    assert second.state == "expired"
+
+
+def test_serving_is_confirmed_by_the_traces_and_observed_for_three_windows(session: Session):
+    governed = govern(session)
+    proposal = candidate_for(session, governed)
+    voted(session, proposal, ANA)
+    promote(session, proposal, by=ANA, now=NOW)
+    candidate = session.get_one(Version, proposal.candidate_id)
+    assert not confirm_serving(session, governed.champion, NOW)
+    assert confirm_serving(session, candidate, NOW)
+    assert not confirm_serving(session, candidate, NOW)
+    assert proposal.state == "observing"
+    for day, verdict in enumerate(("harmful_covariate_shift", "healthy", "healthy")):
+        judged(session, candidate, day, verdict)
+    assert not end_observation(session, candidate, NOW)
+    judged(session, candidate, 3, "harmless_drift")
+    assert end_observation(session, candidate, NOW)
+    assert proposal.state == "confirmed"
+
+
+def judged(session: Session, version: Version, day: int, verdict: str) -> None:
+    starts = BEGIN + day * DAY
+    session.add(
+        WindowVerdict(
+            model_id=version.model_id, version_id=version.id, starts=starts, ends=starts + DAY, verdict=verdict,
+            sentence="", advice="",
+        )
+    )  # fmt: skip
+    session.flush()
+
+
+def test_of_two_racing_approvers_one_decides(engine: Engine):
+    with transaction(engine) as session:
+        number = candidate_for(session, govern(session)).id
+    outcomes: list[str] = []
+    together = threading.Barrier(2)
+
+    def click(person: Actor) -> None:
+        with sessions(engine)() as session:
+            proposal = session.get_one(Proposal, number)
+            together.wait()
+            try:
+                voted(session, proposal, person)
+                session.commit()
+                outcomes.append("decided")
+            except HoldfastError as error:
+                outcomes.append(type(error).__name__)
+
+    people = [threading.Thread(target=click, args=(person,)) for person in (ANA, BEN)]
+    for person in people:
+        person.start()
+    for person in people:
+        person.join()
+    assert sorted(outcomes) == ["StaleDecision", "decided"]
+
+
+def test_no_order_of_three_people_and_six_acts_promotes_without_a_quorum(session: Session):
+    """Whatever they try in whatever order, a promotion has two different people behind it at tier 2."""
+    import random
+
+    both = Actor(id="omar", name="omar", roles=frozenset({Role.OPERATOR, Role.APPROVER}))
+    governed = govern(session, tier=2)
+    rng = random.Random(4)
+    for _ in range(12):
+        proposal = proposed(session, governed.model, by=both)
+        for _ in range(14):
+            attempt(session, governed, proposal, rng.choice([ANA, BEN, both]), rng.randrange(6))
+            if proposal.state == "promoted":
+                people = set(session.scalars(select(Vote.actor).where(Vote.proposal_id == proposal.id)))
+                assert len(people) == 2
+                assert "omar" not in people
+                move(session, proposal, ProposalState.ROLLED_BACK, by=POLICY, now=NOW)
+                break
+        if proposal.state not in ("rolled_back", "rejected"):
+            session.execute(select(Proposal).where(Proposal.id == proposal.id).with_for_update())
+            proposal.state = "superseded"
+            session.flush()
+
+
+def attempt(session: Session, governed: Governed, proposal: Proposal, by: Actor, act: int) -> None:
+    sha = proposal.evidence_sha256
+    try:
+        with session.begin_nested():
+            match act:
+                case 0:
+                    approve(session, proposal, by=by, evidence_sha256=sha, now=NOW)
+                case 1:
+                    voted(session, proposal, by)
+                case 2:
+                    promote(session, proposal, by=by, now=NOW)
+                case 3:
+                    proposal_candidate(session, governed, proposal)
+                case 4 if by is BEN:
+                    reject(session, proposal, by=by, evidence_sha256=sha, reason="no", now=NOW)
+                case _:
+                    move(session, proposal, ProposalState.PROMOTED, by=by, now=NOW) if act == 9 else None
+    except HoldfastError:
+        session.refresh(proposal)
+
+
+def proposal_candidate(session: Session, governed: Governed, proposal: Proposal) -> None:
+    if proposal.state != "queued":
+        return
+    candidate = register_version(session, governed.model, manifest=None, state="candidate", by=POLICY, now=NOW)
+    for state in ("training", "trained", "validating"):
+        move(session, proposal, ProposalState(state), by=POLICY, now=NOW)
+    session.refresh(governed.model)
+    champion = governed.model.champion_id
+    move(
+        session, proposal, ProposalState.AWAITING_PROMOTION, by=POLICY, now=NOW, candidate_id=candidate.id,
+        champion_id=champion,
+    )  # fmt: skip
