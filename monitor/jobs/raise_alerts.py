@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from monitor.acts.promotion import confirm_serving, end_observation
@@ -41,9 +41,9 @@ def judge(session: Session, tools: Tools, model: Model, version: Version, window
         _revise_alerts(session, model, known)
     if not _speaks(session, model, version, known):
         return known
-    live = _live(session, model)
+    newest = _newest(session, model)
     for signal in signals(session, model.name, known):
-        _signal(session, tools, model, version, known, signal, live.get(signal.cause), now)
+        _signal(session, tools, model, version, known, signal, newest.get(signal.cause), now)
     if version.id == model.champion_id and known.rows:
         if version.confirmed_at is None:
             confirm_serving(session, version, now)
@@ -63,10 +63,12 @@ def _speaks(session: Session, model: Model, version: Version, known: Known) -> b
 
 
 def _signal(
-    session: Session, tools: Tools, model: Model, version: Version, known: Known, signal: Signal, live: Alert | None,
+    session: Session, tools: Tools, model: Model, version: Version, known: Known, signal: Signal, newest: Alert | None,
     now: datetime,
 ) -> None:  # fmt: skip
-    alert = live or _same_incident(session, model, signal)
+    if newest is not None and signal.window.end <= AlertSnapshot.from_document(newest.snapshot).seen_until:
+        return  # judged again, or out of order: it was counted
+    alert = _continued(newest, signal)
     current = AlertSnapshot.from_document(alert.snapshot) if alert else None
     step = advance(current, signal, RULES[signal.kind])
     if step is None or (alert is None and step.snapshot.state is AlertState.NO_DATA):
@@ -80,31 +82,27 @@ def _signal(
         propose_if_warranted(session, model, version, known, alert, now)
 
 
-def _live(session: Session, model: Model) -> dict[str, Alert]:
-    """The model's alerts that are not over, by cause."""
-    chosen = select(Alert).where(Alert.model_id == model.id, Alert.state != "resolved").order_by(Alert.id)
-    return {alert.cause: alert for alert in session.scalars(chosen.with_for_update())}
+def _newest(session: Session, model: Model) -> dict[str, Alert]:
+    """The model's last alert of each cause, over or not."""
+    last = select(func.max(Alert.id)).where(Alert.model_id == model.id, ~Alert.drill).group_by(Alert.cause)
+    chosen = select(Alert).where(Alert.id.in_(last)).order_by(Alert.id).with_for_update()
+    return {alert.cause: alert for alert in session.scalars(chosen)}
 
 
-def _same_incident(session: Session, model: Model, signal: Signal) -> Alert | None:
-    """Drift that comes back within seven days is the same incident: its alert opens again, without a new message."""
-    if signal.kind is not AlertKind.DRIFT or signal.condition is not Condition.FIRING:
+def _continued(newest: Alert | None, signal: Signal) -> Alert | None:
+    """The alert that the signal goes on with; None begins a new one.
+
+    Drift that comes back within seven days is the same incident: its alert opens again, without a new message.
+    """
+    if newest is None or newest.state != AlertState.RESOLVED:
+        return newest
+    snapshot = AlertSnapshot.from_document(newest.snapshot)
+    back = signal.kind is AlertKind.DRIFT and signal.condition is Condition.FIRING
+    if not back or signal.window.start - snapshot.seen_until >= _SAME_INCIDENT:
         return None
-    alert = session.scalar(
-        select(Alert)
-        .where(Alert.model_id == model.id, Alert.cause == signal.cause, Alert.state == "resolved")
-        .order_by(Alert.ends.desc())
-        .limit(1)
-        .with_for_update()
-    )
-    if alert is None or alert.drill or not alert.snapshot:
-        return None
-    snapshot = AlertSnapshot.from_document(alert.snapshot)
-    if signal.window.start - snapshot.seen_until >= _SAME_INCIDENT or signal.window.end <= snapshot.seen_until:
-        return None
-    alert.snapshot = replace(snapshot, state=AlertState.FIRING, clear_windows=0).to_document()
-    alert.resolved_at = None
-    return alert
+    newest.snapshot = replace(snapshot, state=AlertState.FIRING, clear_windows=0).to_document()
+    newest.resolved_at = None
+    return newest
 
 
 def _write(
