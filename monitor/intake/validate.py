@@ -5,7 +5,7 @@ unseen, out of range, infinite, not a number) is no reason to refuse a row: refu
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -186,9 +186,19 @@ def _check_values(column: "pd.Series[Any]", name: str, reasons: _Reasons, *, lon
     """Values that no column of the database holds. Numbers and times by their type are fine as they are."""
     if column.dtype != object and not pd.api.types.is_string_dtype(column.dtype):
         return
-    faults = [_fault(value, longest) for value in column]
+    values = column.to_numpy(object)
+    if not any(_fault(value, longest) for value in _distinct(values)):
+        return
+    faults = [_fault(value, longest) for value in values]
     against = np.fromiter((fault is not None for fault in faults), np.bool_, len(faults))
     reasons.add(against, lambda i: f"{name}: {faults[i]}")
+
+
+def _distinct(values: NDArray[np.object_]) -> Iterable[object]:
+    try:
+        return set(values)
+    except TypeError:  # a list or an object among them
+        return values
 
 
 def _fault(value: object, longest: int) -> str | None:
