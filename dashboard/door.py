@@ -52,10 +52,10 @@ def build(where: place.Place) -> ASGIApp:
     for option, value in CONFIG.items():
         config.set_option(option, value)
     engine = place.engine()
-    return st.App(SCRIPT, routes=_routes(engine, where.artifact_dir), middleware=[Middleware(_AtTheDoor)])
+    return st.App(SCRIPT, routes=routes(engine, where.artifact_dir), middleware=[Middleware(AtTheDoor)])
 
 
-def _routes(engine: Engine, artifact_dir: Path) -> list[BaseRoute]:
+def routes(engine: Engine, artifact_dir: Path) -> list[BaseRoute]:
     """Declared before Streamlit's catch-all, which answers 200 to everything that it does not know."""
 
     def sign_in(request: Request) -> Response:
@@ -86,7 +86,7 @@ def _sign_in(request: Request, engine: Engine) -> Response:
     return response
 
 
-class _AtTheDoor:
+class AtTheDoor:
     """Sends `/?once=TOKEN` to the sign-in, and puts the safety headers on every answer."""
 
     def __init__(self, app: ASGIApp) -> None:

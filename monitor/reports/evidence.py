@@ -92,7 +92,7 @@ def _findings(session: Session, version: Version, window: Window) -> list[Json]:
         select(CheckRun.kind, CheckRun.id)
         .where(CheckRun.version_id == version.id, CheckRun.ends == window.end)
         .order_by(CheckRun.revision, CheckRun.id)
-    ).tuples()
+    )
     kinds = {run_id: kind for kind, run_id in dict(runs.all()).items()}  # the newest revision comes last
     rows = session.scalars(
         select(Finding)

@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select, update
 from streamlit.testing.v1 import AppTest
 
 import dashboard
 from dashboard import auth, place, queries
 from monitor.db.engine import transaction
+from monitor.db.jobs import Job
+from monitor.db.retraining import Proposal
 from monitor.governance.roles import Actor, Role
 from tests.seeded import populate
 
@@ -73,3 +75,56 @@ def test_a_view_of_an_empty_database_says_what_would_fill_it(name: str):
     assert not app.exception
     assert len(app.title) == 1
     assert "`holdfast" in said(app) or "evidence" in said(app)
+
+
+@pytest.mark.usefixtures("fraud")
+def test_approving_queues_the_training_and_says_so(engine: Engine):
+    app = view("retraining").button(key="approve").click().run()
+    assert app.title[0].value == "Proposal #1 for fraud is approved; the training is queued"
+    assert "the training is queued" in app.success[0].value
+    with transaction(engine) as session:
+        assert session.scalars(select(Job.stream)).all() == ["proposal:1"]
+
+
+@pytest.mark.usefixtures("fraud")
+def test_a_click_on_a_stale_page_changes_nothing_and_is_answered_with_a_sentence(engine: Engine):
+    app = view("retraining")
+    with transaction(engine) as session:
+        session.execute(update(Proposal).values(state="expired"))
+    app.button(key="approve").click().run()
+    assert "open it again" in app.error[0].value
+    assert app.title[0].value == "Proposal #1 for fraud expired before anybody decided"
+
+
+@pytest.mark.usefixtures("fraud")
+def test_who_may_not_decide_reads_why_and_cannot_click(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(auth, "current_actor", lambda: Actor(id="eve", name="Eve", roles=frozenset({Role.VIEWER})))
+    app = view("retraining")
+    assert "needs one of approver, validator" in said(app)
+    assert app.button(key="approve").disabled
+
+
+@pytest.mark.usefixtures("fraud")
+def test_an_acknowledged_alert_has_a_holder():
+    app = view("alerts", alert="2").button(key="acknowledge").click().run()
+    assert app.title[0].value == "1 alert open, all taken by ana"
+
+
+@pytest.mark.usefixtures("fraud")
+def test_the_url_chooses_the_feature_that_is_shown():
+    app = view("drift", model="fraud", feature="age")
+    assert app.selectbox[0].value == "age"
+
+
+def test_without_a_session_every_page_is_the_sign_in(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(auth, "current_actor", lambda: None)
+    for name in VIEWS:
+        app = view(name)
+        assert [title.value for title in app.title] == ["Sign in to Holdfast"]
+
+
+def test_a_database_that_does_not_answer_is_a_sentence(tmp_path: Path):
+    place.use(place.Place(database_url="postgresql://nobody@127.0.0.1:1/none", artifact_dir=tmp_path))
+    app = AppTest.from_file(str(SCRIPT), default_timeout=30).run()
+    assert app.error[0].value == "The database does not answer."
+    assert not app.exception
