@@ -7,6 +7,7 @@ everyone traverse (not write) the folders above it.
 import fcntl
 import hashlib
 import os
+import shutil
 import subprocess
 import tempfile
 import warnings
@@ -63,6 +64,8 @@ def stop(home: Path) -> None:
         except subprocess.CalledProcessError as error:  # also when the file is left over from a crash
             if running(home) is not None:
                 raise Unavailable(f"PostgreSQL of {home} did not stop: read {_log(home)}") from error
+        if _socket_folder(home) != _data(home):
+            shutil.rmtree(_socket_folder(home), ignore_errors=True)
 
 
 def running(home: Path) -> str | None:
@@ -113,7 +116,7 @@ def _launch(home: Path, settings: dict[str, str]) -> None:
     server.ensure_pgdata_inited()
     options = " ".join(f"-c {name}={value}" for name, value in settings.items())
     try:
-        _pg_ctl(home, "start", "-l", str(_log(home)), "-o", f"-h '' -k '{_socket_folder(home)}' {options}")
+        _pg_ctl(home, "start", "-l", str(_log(home)), "-o", f"-h '' -k '{_make_socket_folder(home)}' {options}")
     except subprocess.CalledProcessError as error:
         raise Unavailable(f"PostgreSQL of {home} did not start: read {_log(home)}") from error
 
@@ -144,11 +147,19 @@ def _socket_folder(home: Path) -> Path:
     if len(str(_data(home) / _SOCKET)) <= _LONGEST_SOCKET:
         return _data(home)
     digest = hashlib.sha256(str(home).encode()).hexdigest()[:12]
-    folder = Path(tempfile.gettempdir()) / f"holdfast-{digest}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    owner = _data(home).stat()
-    if folder.stat().st_uid != owner.st_uid:
-        os.chown(folder, owner.st_uid, owner.st_gid)
+    return Path(tempfile.gettempdir()) / f"holdfast-{digest}"
+
+
+def _make_socket_folder(home: Path) -> Path:
+    folder, data = _socket_folder(home), _data(home)
+    if folder != data:
+        owner = data.stat()
+        if os.path.lexists(folder) and folder.lstat().st_uid != owner.st_uid:
+            raise Unavailable(
+                f"expected {folder} to be free, it belongs to someone else: remove it, or use a shorter path"
+            )
+        folder.mkdir(mode=0o700, exist_ok=True)
+        os.chown(folder, owner.st_uid, owner.st_gid, follow_symlinks=False)
     return folder
 
 

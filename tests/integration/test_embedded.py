@@ -40,8 +40,11 @@ def test_a_home_with_a_long_path_gets_a_short_socket(tmp_path):
     try:
         with psycopg.connect(embedded.start(home)) as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)
+        socket_folder = Path(embedded.running(home).rsplit("=", 1)[1].replace("%2F", "/"))
+        assert socket_folder.stat().st_mode & 0o777 == 0o700
     finally:
         embedded.stop(home)
+    assert not socket_folder.exists()
 
 
 def test_stopping_what_never_ran_is_harmless(tmp_path):
