@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from monitor.acts.registry import register_model, register_version, set_champion
 from monitor.acts.retraining import propose
 from monitor.artifacts import Manifest, Store, attach_trained
+from monitor.db.alerts import Alert
 from monitor.db.registry import Model, ModelSettings, Version, feature_schema
 from monitor.db.retraining import Proposal
 from monitor.db.traces import append, append_labels
@@ -115,12 +116,26 @@ def serve(session: Session, model: Model, first: int, last: int, *, moved_from: 
     session.flush()
 
 
-def proposed(session: Session, model: Model, *, by: Actor = POLICY, now: datetime = NOW) -> Proposal:
+def alerted(session: Session, governed: Governed, day: int) -> Alert:
+    """A harmful alert that began on a day."""
+    alert = Alert(
+        model_id=governed.model.id, version_id=governed.champion.id, kind="performance", cause="performance",
+        severity="page", state="firing", verdict="concept_drift", starts=BEGIN + day * DAY,
+        ends=BEGIN + (day + 1) * DAY,
+    )  # fmt: skip
+    session.add(alert)
+    session.flush()
+    return alert
+
+
+def proposed(
+    session: Session, model: Model, *, by: Actor = POLICY, now: datetime = NOW, alert: Alert | None = None
+) -> Proposal:
     """An open proposal on a small evidence."""
     evidence = Evidence(verdict=Verdict.CONCEPT_DRIFT, sentence="AUC fell.", expected_benefit="Back to 0.900.")
     proposal = propose(
-        session, model, evidence=evidence, verdict=evidence.verdict, reason="AUC fell.", alert_id=None, snapshot={},
-        by=by, now=now,
+        session, model, evidence=evidence, verdict=evidence.verdict, reason="AUC fell.",
+        alert_id=alert.id if alert else None, snapshot={}, by=by, now=now,
     )  # fmt: skip
     assert proposal is not None
     return proposal

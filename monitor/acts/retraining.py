@@ -6,6 +6,7 @@ Promotion and rollback live in `acts.promotion`, the transition function in `act
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -116,13 +117,13 @@ def reject(
     before_promotion = proposal.state == ProposalState.AWAITING_PROMOTION
     state = ProposalState.AWAITING_PROMOTION if before_promotion else ProposalState.AWAITING_APPROVAL
     lock(session, proposal, state=state, evidence_sha256=evidence_sha256, now=now)
-    session.add(
-        Vote(
-            proposal_id=proposal.id, stage="promotion" if before_promotion else "training", actor=by.id,
-            decision="reject", reason=reason, evidence_sha256=evidence_sha256, at=now,
-            as_validator="validator" in by.roles,
-        )
+    stage = "promotion" if before_promotion else "training"
+    ballot = insert(Vote).values(
+        proposal_id=proposal.id, stage=stage, actor=by.id, decision="reject", reason=reason, at=now,
+        evidence_sha256=evidence_sha256, self_approved=False, as_validator="validator" in by.roles,
     )  # fmt: skip
+    changed = {"decision": "reject", "reason": reason, "at": now}  # who approved before may change their mind
+    session.execute(ballot.on_conflict_do_update(index_elements=["proposal_id", "stage", "actor"], set_=changed))
     move(session, proposal, ProposalState.REJECTED, by=by, now=now, sentence=reason)
 
 

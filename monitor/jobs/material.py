@@ -10,17 +10,19 @@ from sqlalchemy.orm import Session
 
 from monitor.db.alerts import Alert
 from monitor.db.read_training import TrainingRows, newest_training_rows, training_rows
-from monitor.db.registry import FeatureSchema, Model, ModelSettings, Version, feature_schema, schema_of
+from monitor.db.registry import Model, ModelSettings, Version, feature_schema, schema_of
 from monitor.db.retraining import Proposal
 from monitor.errors import NotEnoughData
 from monitor.jobs.samples import judged
+from monitor.performance.verdict import Verdict
 from monitor.robustness import Task
 from monitor.schema import MAX_LEVELS, FloatArray, Schema
 from monitor.windows import Window
 
 HELD_OUT_SHARE = 0.25
-LEAST_HELD_OUT = 400
+LEAST_HELD_OUT = 200
 LEAST_ROWS = 200
+OLDER_TO_NEWER = 2  # rows from before the change for each one since, so that the new world is not outvoted
 _LEAST_NEW_LEVEL = 5  # rows of a level that nobody declared, before a candidate learns it
 
 
@@ -28,8 +30,8 @@ _LEAST_NEW_LEVEL = 5  # rows of a level that nobody declared, before a candidate
 class Material:
     """Everything that a retraining reads from the database, so that it needs none while it works.
 
-    `frame` are raw features, `y` targets (n,), `traced` the scores (or classes or values) that the traces report, None
-    where they report none; the last `held` rows are never trained on.
+    `frame` are raw features, `y` targets (n,), `score` and `prediction` what the traces report, None where they report
+    none; all in order of time. The last `held` rows are never trained on.
     """
 
     proposal: Proposal
@@ -69,10 +71,12 @@ def read_material(session: Session, proposal: Proposal) -> Material:
             f"expected at least {LEAST_ROWS} labelled rows to retrain on, got {len(found.y)} from "
             f"{rows.window.start:%-d %b %Y} to {rows.window.end:%-d %b %Y}: wait for labels"
         )
-    declared = schema_of(_declared(session, model))
-    frame = found.frame[list(declared.names)].reset_index(drop=True)
+    declared = schema_of(feature_schema(session, model))
     alert = session.get(Alert, proposal.alert_id) if proposal.alert_id is not None else None
-    held = held_out(found.frame["event_time"], since=alert.starts if alert else None)
+    changed, n = _rows_since(found.frame["event_time"], alert.starts if alert else None), len(found.y)
+    held = held_out(n, since_change=changed)
+    first = n - changed - older_kept(n - changed, newer=changed - held, verdict=proposal.verdict)
+    frame = found.frame[list(declared.names)].iloc[first:].reset_index(drop=True)
     return Material(
         proposal=proposal,
         model=model,
@@ -80,25 +84,42 @@ def read_material(session: Session, proposal: Proposal) -> Material:
         settings=settings,
         schema=with_seen_levels(declared, frame.iloc[: len(frame) - held]),
         frame=frame,
-        y=found.y,
-        score=found.score,
-        prediction=found.prediction,
+        y=found.y[first:],
+        score=None if found.score is None else found.score[first:],
+        prediction=None if found.prediction is None else found.prediction[first:],
         held=held,
         snapshot=rows,
     )
 
 
-def held_out(times: "pd.Series[pd.Timestamp]", *, since: datetime | None) -> int:
-    """How many of the newest rows are held out: a quarter of those since the change, so that the rest are learned.
+def held_out(n: int, *, since_change: int) -> int:
+    """How many of the newest of n rows are held out: a quarter of those since the change, so that the rest are learned.
 
-    >>> days = pd.Series(pd.date_range("2026-01-01", periods=10_000, freq="min", tz="UTC"))
-    >>> held_out(days, since=None), held_out(days, since=days[6_000].to_pydatetime())
+    >>> held_out(10_000, since_change=10_000), held_out(10_000, since_change=4_000)
     (2500, 1000)
     """
-    n = len(times)
-    changed = n if since is None else int((times >= since).sum())
-    wanted = max(int(HELD_OUT_SHARE * min(changed or n, n)), LEAST_HELD_OUT)
-    return min(wanted, int(n * HELD_OUT_SHARE))
+    return min(max(int(HELD_OUT_SHARE * since_change), LEAST_HELD_OUT), int(n * HELD_OUT_SHARE))
+
+
+def older_kept(older: int, *, newer: int, verdict: str) -> int:
+    """How many of the rows from before the change are learned beside the `newer` ones since.
+
+    None when the concept drifted and the newer ones are enough: the older ones teach what is no longer true.
+
+    >>> older_kept(9_000, newer=2_000, verdict="harmful_covariate_shift")
+    4000
+    >>> older_kept(9_000, newer=2_000, verdict="concept_drift")
+    0
+    """
+    if verdict == Verdict.CONCEPT_DRIFT and newer >= LEAST_ROWS:
+        return 0
+    return min(older, max(OLDER_TO_NEWER * newer, LEAST_ROWS))
+
+
+def _rows_since(times: "pd.Series[pd.Timestamp]", moment: datetime | None) -> int:
+    """Rows since the change; all of them where it is not known or too few have come since."""
+    since = len(times) if moment is None else int((times >= moment).sum())
+    return since if since > LEAST_HELD_OUT else len(times)
 
 
 def with_seen_levels(schema: Schema, frame: pd.DataFrame) -> Schema:
@@ -131,10 +152,6 @@ def _rows(session: Session, model: Model, proposal: Proposal) -> TrainingRows:
         return training_rows(session, model, span)
     until = model.watermark or proposal.created_at
     return newest_training_rows(session, model, until)
-
-
-def _declared(session: Session, model: Model) -> FeatureSchema:
-    return feature_schema(session, model)
 
 
 def operating_threshold(scores: FloatArray, y: FloatArray) -> float:

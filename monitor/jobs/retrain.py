@@ -8,6 +8,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -40,16 +41,33 @@ SECOND_RECIPE = "noise"  # noise alone gives much of the gain, where the first r
 _WORKING = (ProposalState.QUEUED, ProposalState.TRAINING, ProposalState.TRAINED, ProposalState.VALIDATING)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Child:
+    """Runs heavy work for a job: its progress is told, and it ends when somebody cancels the job."""
+
+    tools: Tools
+    job: Claimed
+    tell: Callable[[Progress], None]
+
+    def run(self, work: str, folder: Path) -> None:
+        run_in_child(work, folder, tools=self.tools, on_progress=self.tell, should_stop=self._is_cancelled)
+
+    def _is_cancelled(self) -> bool:
+        with transaction(self.tools.engine) as session:
+            return cancelled(session, self.job)
+
+
 def run(tools: Tools, job: Claimed) -> None:
     """Train, compare and decide whether people are asked to promote; an unusable snapshot ends the proposal."""
     material = _begin(tools, job)
     if material is None:
         return
+    child = _Child(tools=tools, job=job, tell=_teller(tools, job, material.proposal.id))
     try:
         with tempfile.TemporaryDirectory(prefix="holdfast-training-") as name:
-            manifests = _train(tools, job, material, Path(name))
+            manifests = _train(child, material, Path(name))
             _advance(tools, job, material, ProposalState.TRAINED, ProposalState.VALIDATING)
-            found = _compare(tools, job, material, manifests, Path(name))
+            found = _compare(child, material, manifests, Path(name))
             rulings = [rule(material, recipe, found.get("champion"), found[recipe]) for recipe in manifests]
     except BadInput as error:  # the same data would say the same again
         _end(tools, job, material.proposal.id, str(error))
@@ -84,17 +102,17 @@ def _begin(tools: Tools, job: Claimed) -> Material | None:
         return None
 
 
-def _train(tools: Tools, job: Claimed, material: Material, folder: Path) -> dict[str, Manifest]:
+def _train(child: _Child, material: Material, folder: Path) -> dict[str, Manifest]:
     """One candidate a recipe, its weights in the store; the champion's manifest is not among them."""
     recipes = list(dict.fromkeys([material.proposal.recipe, SECOND_RECIPE]))
     rows = material.schema.encode(material.frame.iloc[: material.cut])
     train_child.write_work(
         folder, rows, material.y[: material.cut], schema=material.schema, task=material.task, recipes=recipes,
-        seed=_seed(material), inputs=_inputs(tools, material),
+        seed=_seed(material), inputs=_inputs(child.tools, material),
     )  # fmt: skip
-    _in_child(tools, job, material, train_child.WORK, folder)
+    child.run(train_child.WORK, folder)
     candidates = train_child.read_candidates(folder, recipes)
-    return {candidate.recipe: _kept(tools, material, candidate) for candidate in candidates}
+    return {candidate.recipe: _kept(child.tools, material, candidate) for candidate in candidates}
 
 
 def _kept(tools: Tools, material: Material, candidate: Candidate) -> Manifest:
@@ -105,26 +123,18 @@ def _kept(tools: Tools, material: Material, candidate: Candidate) -> Manifest:
 
 
 def _compare(
-    tools: Tools, job: Claimed, material: Material, manifests: Mapping[str, Manifest], folder: Path
+    child: _Child, material: Material, manifests: Mapping[str, Manifest], folder: Path
 ) -> dict[str, Measurements]:
     compared = dict(manifests)
     if material.champion.flavour != "none":
         compared = {"champion": Manifest.from_document(material.champion.manifest), **compared}
     compare_child.write_work(
-        folder, material.frame, material.y, held=material.held, manifests=compared, store=tools.store,
-        factories=sorted(tools.factories), level=material.settings.stress_level, task=material.model.task,
+        folder, material.frame, material.y, held=material.held, manifests=compared, store=child.tools.store,
+        factories=sorted(child.tools.factories), level=material.settings.stress_level, task=material.model.task,
         seed=_seed(material),
     )  # fmt: skip
-    _in_child(tools, job, material, compare_child.WORK, folder)
+    child.run(compare_child.WORK, folder)
     return compare_child.read_measurements(folder, list(compared))
-
-
-def _in_child(tools: Tools, job: Claimed, material: Material, work: str, folder: Path) -> None:
-    def should_stop() -> bool:
-        with transaction(tools.engine) as session:
-            return cancelled(session, job)
-
-    run_in_child(work, folder, tools=tools, on_progress=_teller(tools, job, material), should_stop=should_stop)
 
 
 def _finish(
@@ -184,7 +194,7 @@ def _end(tools: Tools, job: Claimed, proposal_id: int, sentence: str) -> None:
             move(session, proposal, ProposalState.FAILED, by=POLICY, now=now, sentence=sentence, last_error=sentence)
 
 
-def _teller(tools: Tools, job: Claimed, material: Material) -> Callable[[Progress], None]:
+def _teller(tools: Tools, job: Claimed, proposal_id: int) -> Callable[[Progress], None]:
     """Writes each report of the child as the job's row of progress, in a transaction of its own."""
     curve: list[dict[str, Any]] = []
 
@@ -192,7 +202,7 @@ def _teller(tools: Tools, job: Claimed, material: Material) -> Callable[[Progres
         if "epoch" in progress:
             curve.append({name: progress[name] for name in ("epoch", "loss", "clean", "robust")})
         values = {
-            "proposal_id": material.proposal.id,
+            "proposal_id": proposal_id,
             "done": int(progress["done"]),
             "total": int(progress["total"]),
             "sentence": str(progress["sentence"]),

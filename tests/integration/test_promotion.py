@@ -113,6 +113,17 @@ def test_a_candidate_can_be_rejected_or_expire(session: Session):
     assert second.state == "expired"
 
 
+def test_who_voted_for_a_promotion_may_still_reject_it_before_it_happens(session: Session):
+    proposal = candidate_for(session, govern(session))
+    voted(session, proposal, ANA)
+    reject(session, proposal, by=ANA, evidence_sha256=proposal.evidence_sha256, reason="on reflection", now=NOW)
+    session.expire_all()
+    vote = session.scalars(select(Vote).where(Vote.stage == "promotion")).one()
+    assert (proposal.state, vote.decision, vote.reason) == ("rejected", "reject", "on reflection")
+    with pytest.raises(IllegalTransition):
+        promote(session, proposal, by=ANA, now=NOW)
+
+
 def test_serving_is_confirmed_by_the_traces_and_observed_for_three_windows(session: Session):
     governed = govern(session)
     proposal = candidate_for(session, governed)
