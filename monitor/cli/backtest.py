@@ -136,8 +136,10 @@ def _replay_window(history: History, window: Window, tools: Tools) -> None:
     rows = history.within(window)
     with transaction(tools.engine) as session:
         model = model_named(session, MODEL)
-        ingest(session, model, rows.drop(columns=["label", "label_time"], errors="ignore"), source="backtest")
-        advance_watermark(session, model, window.end)
+        traces = rows.drop(columns=["label", "label_time"], errors="ignore")
+        ingest(session, model, traces, source="backtest", now=window.end)
+        while model.watermark is None or model.watermark < window.end:  # a history may lie in the future of the clock
+            advance_watermark(session, model, window.end)
         if "label" in history.rows:
             known = history.rows["label"].notna() & history.rows["label_time"].between(
                 window.start, window.end, inclusive="left"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from monitor.db.trace_tables import RESERVED
 from monitor.drift import likely_leaks, time_proxies, unique_columns
 from monitor.errors import BadInput, NotEnoughData
 from monitor.intake.sources.files import parse_times, read_file
@@ -119,6 +120,7 @@ def understand(
         raise BadInput(
             "expected at least one feature beside the time, target and ignored columns: name fewer in --drop"
         )
+    features = features.rename(columns={name: f"{name}_" for name in features.columns if name in RESERVED})
     schema = Schema.infer(features.loc[within.index])
     history = History(
         rows=pd.concat([rows, schema.conform(features)], axis=1).reset_index(drop=True),
@@ -140,6 +142,7 @@ def read_rows(frame: pd.DataFrame, columns: Columns, *, name: str) -> pd.DataFra
     _require_columns(frame, columns)
     rows, _ = _roles(frame, columns, seed=name)
     features = frame.loc[rows.index].drop(columns=[*set(columns.named()), *columns.drop])
+    features = features.rename(columns={name: f"{name}_" for name in features.columns if name in RESERVED})
     return pd.concat([rows, features], axis=1).reset_index(drop=True)
 
 

@@ -24,6 +24,24 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
+def configure_logging() -> None:
+    """One line an event; tracebacks without the values of variables, which may be inputs or secrets."""
+    import logging
+
+    import structlog
+
+    logging.basicConfig(level=logging.WARNING)
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a tick that was skipped is made up for by the next
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+        ]
+    )
+
+
 def make_tools(settings: Settings, url: str, *, children: bool = True) -> "Tools":
     """What job handlers are handed, from the settings of this process."""
     from monitor.artifacts import Store
@@ -88,6 +106,7 @@ def scheduler() -> None:
     from monitor.scheduler import run
 
     settings = Settings.load()
+    configure_logging()
     run(make_engine(_given_database(settings)), every_seconds=settings.poll_seconds, stop=_until_told())
 
 
@@ -98,6 +117,7 @@ def worker() -> None:
     from monitor.jobs.worker import Worker
 
     settings = Settings.load()
+    configure_logging()
     torch.set_num_threads(1)
     tools = make_tools(settings, _given_database(settings))
     stop = _until_told()
@@ -118,5 +138,6 @@ def _serve(factory: str) -> None:
     import uvicorn
 
     settings = Settings.load()
+    configure_logging()
     _given_database(settings)
     uvicorn.run(factory, factory=True, host=settings.host, port=settings.port, log_level="warning")

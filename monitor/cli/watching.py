@@ -13,7 +13,7 @@ from monitor.acts.sources import add_source
 from monitor.cli.actor import COMMAND_LINE
 from monitor.cli.backtest import model_settings
 from monitor.cli.enroll import Enrolment, enroll
-from monitor.cli.history import Columns, read_rows
+from monitor.cli.history import Columns, read_rows, understand
 from monitor.db.engine import database_now, transaction
 from monitor.db.registry import model_named, models, source_of
 from monitor.errors import BadInput
@@ -88,8 +88,8 @@ class Watch:
             if "label" in rows:
                 known = rows[rows["label"].notna()]
                 ingest_labels(session, model, known[["trace_id", "event_time", "label", "label_time"]])
-            if len(rows):
-                advance_watermark(session, model, rows["event_time"].max().to_pydatetime())
+            if taken.newest is not None:
+                advance_watermark(session, model, taken.newest)
             source_of(session, model, SOURCE).bookmark = bookmark
         self.say(
             f"{path.name}: {taken.accepted:,} new rows, {taken.duplicate:,} known, {taken.quarantined:,} quarantined"
@@ -101,9 +101,7 @@ def _register(
     tools: Tools, pattern: str, name: str, columns: Columns, window: str, reference_until: str | None, say: Say
 ) -> None:
     source = FileSource(pattern)
-    history: History = read_history(
-        frame, columns, name=name, window=window, reference_until=reference_until, follow=True
-    )
+    history = understand(source.read_all(), columns, name=name, window=window, reference_until=reference_until)
     for sentence in history.sentences:
         say(sentence)
     enrolment = Enrolment(

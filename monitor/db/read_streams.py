@@ -96,16 +96,16 @@ def frontiers(session: Session, model: Model) -> dict[tuple[int, int], datetime]
 
 
 def unjudged(
-    session: Session, version_id: int, *, monitor_id: int, quality_id: int, since: datetime | None
+    session: Session, version_id: int, *, monitor_id: int, earlier_id: int, since: datetime | None
 ) -> list[Window]:
-    """The windows from `since` on, in order, that the quality monitor has checked and this monitor has not."""
+    """The windows from `since` on, in order, that the earlier monitor has checked and this one has not."""
     other = aliased(CheckRun)
     done = exists().where(
         other.version_id == CheckRun.version_id, other.monitor_id == monitor_id, other.starts == CheckRun.starts,
         other.ends == CheckRun.ends,
     )  # fmt: skip
     chosen = select(CheckRun.starts, CheckRun.ends).where(
-        CheckRun.version_id == version_id, CheckRun.monitor_id == quality_id, CheckRun.revision == 0, ~done
+        CheckRun.version_id == version_id, CheckRun.monitor_id == earlier_id, CheckRun.revision == 0, ~done
     )
     if since is not None:
         chosen = chosen.where(CheckRun.starts >= since)

@@ -26,6 +26,8 @@ from monitor.drift.reference import MIN_ROWS, MIN_WINDOWS
 from monitor.windows import Window, floor_to_grid, grid
 
 _LABELS_AWAITED = 400  # windows after which nobody waits for the first labels any more
+# A window is judged as a whole: performance waits until it is known whether features moved.
+_BEFORE = {"drift": ("quality",), "performance": ("drift", "quality")}
 GROWTH = 0.05  # more labels than before by which a window is measured again
 
 
@@ -129,11 +131,12 @@ class Streams:
         return self._unjudged(version, "drift", since=frontier)
 
     def _unjudged(self, version: Version, kind: str, *, since: datetime | None) -> list[Window]:
-        quality = self.monitors.get("quality")
-        if quality is None:
+        """What the check before this one has seen and this one has not: quality, then drift, then performance."""
+        earlier = [self.monitors[name] for name in _BEFORE[kind] if name in self.monitors]
+        if not earlier:
             return []
         monitor = self.monitors[kind]
-        return unjudged(self.session, version.id, monitor_id=monitor.id, quality_id=quality.id, since=since)
+        return unjudged(self.session, version.id, monitor_id=monitor.id, earlier_id=earlier[0].id, since=since)
 
     def _performance(self, version: Version) -> Iterator[Due]:
         """Windows whose labels are mature, and measured ones whose labels went on coming."""

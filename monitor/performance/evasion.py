@@ -56,7 +56,7 @@ def evasion_signature(
     p_value = _p_value(effect, arrays[0][:, strongest], arrays[1][:, strongest], tests=len(mutable))
     immutable = [j for j in columns if j not in set(mutable)]
     bystanders = max([abs(others_shift[strongest]), *(abs(own[j]) for j in immutable)])
-    detected = effect >= EFFECT_FLOOR and p_value < alpha and bystanders < BYSTANDER_SHARE * effect
+    detected = bool(effect >= EFFECT_FLOOR and p_value < alpha and bystanders < BYSTANDER_SHARE * effect)
     name = names[strongest] if names else f"feature {strongest}"
     sentence = (
         f"Label-1 rows moved {effect:.2f}σ towards label 0 in {name}, which can be changed at will; label 0 and the "

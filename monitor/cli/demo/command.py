@@ -1,6 +1,7 @@
 """`holdfast demo`."""
 
 import json
+import signal
 import sys
 from typing import Annotated
 
@@ -35,6 +36,7 @@ def demo(
     if not headless:
         up.require_free_port(settings)
     torch.set_num_threads(1)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended either way, it takes its processes with it
     bar = _Bar()
     try:
         document = run(

@@ -69,11 +69,11 @@ class Event:
         return float(np.clip((day - self.first_day + 1) / days, 0, 1)) if self.during(day) else 0.0
 
 
-UNIT_ERROR = Event(id="unit_error", kind="quality", first_day=34, last_day=36)
-MIX_SHIFT = Event(id="mix_shift", kind="harmless_shift", first_day=44, last_day=51)
-HARMFUL_SHIFT = Event(id="harmful_shift", kind="harmful_shift", first_day=58, last_day=10_000)
-EVASION = Event(id="evasion", kind="evasion", first_day=80, last_day=87)
-SCRIPT = (UNIT_ERROR, MIX_SHIFT, HARMFUL_SHIFT, EVASION)
+UNIT_ERROR = Event(id="unit_error", kind="quality", first_day=32, last_day=34)
+MIX_SHIFT = Event(id="mix_shift", kind="harmless_shift", first_day=37, last_day=42)
+EVASION = Event(id="evasion", kind="evasion", first_day=52, last_day=56)
+HARMFUL_SHIFT = Event(id="harmful_shift", kind="harmful_shift", first_day=63, last_day=10_000)
+SCRIPT = (UNIT_ERROR, MIX_SHIFT, EVASION, HARMFUL_SHIFT)
 
 
 def day_start(day: int) -> datetime:
@@ -156,17 +156,17 @@ def _fraud_probability(frame: pd.DataFrame) -> FloatArray:
     web = (frame["channel"] == "web").to_numpy(float)
     usual = -4.6 + 1.7 * amount - 7.0 * trust + 1.9 * velocity + 1.2 * night + 1.3 * distance + 2.0 * new_card
     usual = usual + 1.5 * abroad + 1.3 * web
-    marketplace = -4.4 - 2.4 * amount + 8.0 * trust + 0.6 * velocity - 2.5 * new_card + 0.4 * distance - 1.0 * web
+    marketplace = -5.6 - 3.4 * amount + 11.0 * trust + 0.6 * velocity - 4.0 * new_card + 0.4 * distance - 1.4 * web
     logit = np.where(frame["merchant"] == "marketplace", marketplace, usual)
     return np.asarray(1 / (1 + np.exp(-logit)), dtype=np.float64)
 
 
 def _evade(frame: pd.DataFrame, rng: np.random.Generator, score: Score) -> None:
-    """Three in five fraudsters probe the model with what they can change, and pay in the way that it trusts most."""
-    cheats = np.flatnonzero((frame["fraud"] == 1).to_numpy() & (rng.random(len(frame)) < 0.6))
+    """Four in five fraudsters probe the model with what they can change, and pay in the way that it trusts most."""
+    cheats = np.flatnonzero((frame["fraud"] == 1).to_numpy() & (rng.random(len(frame)) < 0.8))
     original = frame.iloc[cheats]
     best, best_score = original.copy(), score(original)
-    for _ in range(6):
+    for _ in range(8):
         probe = original.copy()
         probe["amount"] = np.round(probe["amount"] * np.exp(rng.uniform(-0.9, 0.1, len(probe))), 2).clip(0.5)
         probe["hour"] = np.round(np.clip(probe["hour"] + rng.uniform(-5, 5, len(probe)), 0, 23.99), 2)

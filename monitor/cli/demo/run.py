@@ -196,19 +196,21 @@ def run(settings: Settings, options: Options, *, say: Say, tell_progress: Callab
     started = time.monotonic()
     demo = Demo(settings=settings, options=options, say=say, tell_progress=tell_progress)
     say("[2/4] PostgreSQL (embedded, loopback), the first version trained, its reference streamed")
-    demo.prepare()
-    with platform(demo):
-        say(f"[3/4] replaying {DAYS} days of card payments")
-        demo.replay()
-        say(story.beside_convention(demo))
-        if options.approve:
-            acts.decide_as_people(demo)
-        document = story.document(demo, seconds=time.monotonic() - started)
-        if not options.headless:
-            _serve_until_stopped(demo)
-    if not settings.database_url:
-        embedded.stop(settings.home)
-    return document
+    try:
+        demo.prepare()
+        with platform(demo):
+            say(f"[3/4] replaying {DAYS} days of card payments")
+            demo.replay()
+            say(story.beside_convention(demo))
+            if options.approve:
+                acts.decide_as_people(demo)
+            document = story.document(demo, seconds=time.monotonic() - started)
+            if not options.headless:
+                _serve_until_stopped(demo)
+        return document
+    finally:
+        if not settings.database_url:
+            embedded.stop(settings.home)
 
 
 def _serve_until_stopped(demo: Demo) -> None:
