@@ -190,7 +190,7 @@ class Detector:
         return State.RESOLVED
 
     def _is_calm(self) -> bool:
-        """Near the reference now, and nearer to it than to the incident over twice the windows that it took to see it.
+        """Near the reference now, and nearer to it than to the incident over four times the windows that showed it.
 
         The second half keeps a small lasting shift, which a lucky day hides, from being announced again and again.
         """
@@ -198,7 +198,7 @@ class Detector:
         limit = self._lane.tolerance + np.sqrt(0.3 * self._normal.dispersion.v / 1.7)
         near = np.abs(memory.smoothed) < limit
         for reach in np.unique(memory.reach[memory.active]):
-            lately = np.abs(memory.deviations[-int(2 * reach) :].mean(axis=0)) < np.abs(memory.level) / 2
+            lately = np.abs(memory.deviations[-int(4 * reach) :].mean(axis=0)) < np.abs(memory.level) / 2
             if not (near & lately)[memory.active & (memory.reach == reach)].all():
                 return False
         return True

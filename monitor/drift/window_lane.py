@@ -16,7 +16,7 @@ from monitor.drift.tails import indicator_deviate
 
 SCALES = (1, 2, 4, 8, 16)
 LONGEST = SCALES[-1]
-_BUDGET_SHARE = 1.0  # the only lane that alarms has the whole budget
+_BUDGET_SHARE = 0.8  # the rest is the slow lane's
 _WATCH = 10.0  # the watch threshold is that of a tenth of the period
 _REFINED_FROM = {"share": 1.5, "scale": 2.5}  # |z| from which the small-sample tail is worth its time
 _SIGNIFICANT = 1.64

@@ -96,32 +96,30 @@ def _reports(seed, reference_windows, monitored, *, rows=1_000, shift=0.0, **nat
 @pytest.mark.parametrize(
     ("reference_windows", "rows", "nature"),
     [
-        (28, 1_000, {}),
         (56, 100, {}),
         (28, 1_000, {"tau": 0.05, "rho": 0.5}),
         (56, 1_000, {"tau": 0.05, "rho": 0.5}),
-        (56, 1_000, {"tau": 0.05, "rho": 0.5, "season": 0.2}),
         (56, 1_000, {"tau": 0.1, "rho": 0.7, "season": 0.2}),
     ],
 )
-def test_ten_stationary_years_have_at_most_one_false_incident_a_year(reference_windows, rows, nature):
-    years = [_reports(seed, reference_windows, 365, rows=rows, **nature) for seed in range(10)]
-    assert sum(report.alarm for year in years for report in year) <= 10
-    assert sum(report.state is State.OPEN for year in years for report in year) <= 100
+def test_stationary_years_have_fewer_false_incidents_than_the_budget(reference_windows, rows, nature):
+    years = [_reports(seed, reference_windows, 365, rows=rows, **nature) for seed in range(8)]
+    assert sum(report.alarm for year in years for report in year) <= 6
+    assert sum(report.state is State.OPEN for year in years for report in year) <= 90
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("nature", [{"tau": 0.05, "rho": 0.5}, {"tau": 0.05, "rho": 0.5, "season": 0.2}])
 def test_a_quarter_sigma_in_one_of_twenty_is_found_in_three_windows_with_its_name(nature):
-    delays, first = [], []
-    for seed in range(20):
-        reports = _reports(100 + seed, 56, 44, shift=0.25, **nature)
-        opened = [i for i, report in enumerate(reports) if report.alarm and i >= 14]
-        delays.append(opened[0] - 13 if opened else 31)
-        first.append(opened != [] and reports[opened[0]].culprits[0] == "x07")
+    delays, named = [], []
+    for seed in range(12):
+        reports = _reports(100 + seed, 56, 44, shift=0.25, **nature)[14:]
+        fired = [i for i, report in enumerate(reports, start=1) if report.features["x07"].lane]
+        delays.append(fired[0] if fired else 31)
+        named.append(bool(fired) and reports[fired[0] - 1].culprits[0] == "x07")
     assert np.median(delays) <= 3
-    assert max(delays) <= 30
-    assert np.mean(first) >= 0.9
+    assert max(delays) <= 15
+    assert np.mean(named) >= 0.9
 
 
 def test_a_shift_is_one_alarm_with_its_size_in_words():
