@@ -36,7 +36,7 @@ def timeline(history: ModelHistory) -> go.Figure:
     for mark in history.marks:
         figure.add_vline(times.on_axis(mark.at), line={"color": _MARK[mark.kind], "width": 1, "dash": "dot"})
     figure.update_yaxes(visible=False, fixedrange=True, row=rows, col=1)
-    return framed(figure, 380 if measured else 170)
+    return framed(figure, 400 if measured else 190, below=58)
 
 
 def _metric_path(figure: go.Figure, history: ModelHistory) -> None:

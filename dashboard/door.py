@@ -1,6 +1,7 @@
 """The one door: dashboard, API, sign-in and reports of a Holdfast installation as one ASGI application."""
 
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import streamlit as st
@@ -29,15 +30,18 @@ HEADERS = (
     (b"referrer-policy", b"no-referrer"),  # a sign-in link must not travel on in a Referer
     (b"x-frame-options", b"SAMEORIGIN"),
 )
-CONFIG = {
+HEADINGS = ["1.9rem", "1.35rem", "1.15rem", "1rem", "0.95rem", "0.9rem"]
+CONFIG: dict[str, Any] = {
     "browser.gatherUsageStats": False,
     "server.fileWatcherType": "none",
     "server.headless": True,
     "client.toolbarMode": "minimal",
     "client.showErrorDetails": "none",
-    "theme.primaryColor": "#0072B2",
-    "theme.baseRadius": "small",
-    "theme.headingFontSizes": ["1.9rem", "1.35rem", "1.15rem", "1rem", "0.95rem", "0.9rem"],
+    **{
+        f"theme.{scheme}.{option}": value  # named for both, or Streamlit would not follow the viewer's choice
+        for scheme, primary in (("light", "#0072B2"), ("dark", "#56B4E9"))
+        for option, value in {"primaryColor": primary, "baseRadius": "small", "headingFontSizes": HEADINGS}.items()
+    },
 }
 
 

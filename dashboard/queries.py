@@ -29,15 +29,25 @@ def _kept(read: Callable[Concatenate[Session, P], R]) -> Callable[P, R]:
     return ask
 
 
+def _now(read: Callable[Concatenate[Session, P], R]) -> Callable[P, R]:
+    """The read as it is at this moment: what a person decides on, and what progresses."""
+
+    def ask(*args: P.args, **kwargs: P.kwargs) -> R:
+        with transaction(place.engine()) as session:
+            return read(session, *args, **kwargs)
+
+    return ask
+
+
 overview = _kept(read_overview.overview)
 model_history = _kept(read_model.model_history)
 drift_history = _kept(read_drift.drift_history)
 histogram = _kept(read_drift.histogram)
 robustness_history = _kept(read_robustness.robustness_history)
 alert_list = _kept(read_alerts.alert_list)
-alert_page = _kept(read_alerts.alert_page)
+alert_page = _now(read_alerts.alert_page)
 proposals = _kept(read_retraining.proposals)
-proposal_page = _kept(read_retraining.proposal_page)
+proposal_page = _now(read_retraining.proposal_page)
 
 
 def forget() -> None:

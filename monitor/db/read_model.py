@@ -97,15 +97,15 @@ class ModelHistory:
     @property
     def headline(self) -> str:
         if not self.windows:
-            return f"{self.name} has no checked window yet"
+            return "No window has been judged yet"
         last, since = self.windows[-1], self.since
         words = last.verdict.replace("_", " ")
         before = [window for window in self.windows if since and window.starts < since]
         if not before:
-            return f"{self.name}: {words} in every window shown"
+            return f"{words.capitalize()} in every window shown"
         if last.verdict not in DISTURBING or before[-1].verdict in DISTURBING:
-            return f"{self.name}: {words} since {since:%-d %b}"
-        return f"{self.name}: healthy until {since:%-d %b}, then {words}{self._fall(last)}"
+            return f"{words.capitalize()} since {since:%-d %b}"
+        return f"Healthy until {since:%-d %b}, then {words}{self._fall(last)}"
 
     def _fall(self, last: Judged) -> str:
         """By how much the metric fell, where it was measured: “(auroc .912 → .838)”."""

@@ -56,7 +56,7 @@ VIEWS = ("overview", "model", "drift", "robustness", "alerts", "retraining")
     ("name", "headline"),
     [
         ("overview", "1 model needs you: fraud — proposal #1 awaits your approval"),
-        ("model", "fraud: healthy until 3 May, then harmful covariate shift (auroc 0.912 → 0.838)"),
+        ("model", "Healthy until 3 May, then harmful covariate shift (auroc 0.912 → 0.838)"),
         ("drift", "3 of 8 features moved since 3 May: merchant_category, amount, distance_km"),
         ("robustness", "At S2 the AUC falls 0.80 → 0.73 (−0.02 since registration)"),
         ("alerts", "1 alert nobody has taken yet: fraud"),
