@@ -215,8 +215,7 @@ def work() -> None:
     folder = Path(os.environ["STREAM_FOLDER"])
     engine = make_engine(os.environ["STREAM_URL"])
     failpoints = Failpoints(os.environ.get("STREAM_FAILPOINT"), folder / "markers")
-    worker = Worker(
-        tools_for(engine, folder, failpoints=failpoints), "process", lease=timedelta(seconds=2), beat=BEAT / 8
-    )
+    tools = tools_for(engine, folder, failpoints=failpoints)
+    worker = Worker(tools, "process", lease=timedelta(seconds=2), beat=BEAT / 8, kinds=CHECKS)
     while worker.run_once():
         pass

@@ -88,6 +88,8 @@ def _stopping(on_progress: OnProgress, should_stop: Callable[[], bool]) -> OnPro
 
 
 def _start(function_path: str, folder: Path) -> multiprocessing.process.BaseProcess:
+    for left in (_PROGRESS, _ERROR):  # of an earlier run in this folder
+        (folder / left).unlink(missing_ok=True)
     context = multiprocessing.get_context("forkserver")
     with _starting:
         context.set_forkserver_preload(["torch", "monitor.jobs.child"])

@@ -121,7 +121,7 @@ def advance(tools: Tools, job: Claimed, kind: str, prepare: Callable[[Session, S
             run = _record(session, subject, monitor, one, check(session, one))
             now = database_now(session)
             judge(session, tools, subject.model, subject.version, window_to_judge(run, subject), now)
-            if number == len(due) and kind == "quality":  # the other streams follow this one
+            if number == len(due) and kind in ("quality", "drift"):  # other streams follow these
                 plan_model(session, session.get_one(Model, subject.model.id))
 
 

@@ -65,30 +65,33 @@ def test_a_window_waits_for_the_watermark_and_the_grace(engine: Engine):
     assert _planned(engine) == ["check_quality"]
 
 
-def test_drift_and_performance_follow_the_quality_of_a_window(engine: Engine, tmp_path: Path):
+def test_drift_follows_quality_and_performance_follows_drift(engine: Engine, tmp_path: Path):
     register(engine, World())
     serve(engine, World(), REFERENCE_DAYS)
     drain(tools_for(engine, tmp_path), kinds=["check_quality"])
-    assert _planned(engine) == ["check_drift", "check_performance"]
+    assert _planned(engine) == ["check_drift"]
+    drain(tools_for(engine, tmp_path), kinds=["check_drift"])
+    assert _planned(engine) == ["check_performance"]
 
 
 def test_performance_waits_until_enough_labels_have_come(engine: Engine, tmp_path: Path):
     register(engine, World())
     serve(engine, World(), REFERENCE_DAYS, labels=False)
     label_days(engine, World(), REFERENCE_DAYS, REFERENCE_DAYS + 1, share=0.5)
-    drain(tools_for(engine, tmp_path), kinds=["check_quality"])
-    assert _planned(engine) == ["check_drift"]
+    drain(tools_for(engine, tmp_path), kinds=["check_quality", "check_drift"])
+    assert _planned(engine) == []
     label_days(engine, World(), REFERENCE_DAYS, REFERENCE_DAYS + 1, share=0.95)
-    assert _planned(engine) == ["check_drift", "check_performance"]
+    assert _planned(engine) == ["check_performance"]
 
 
 def test_performance_waits_no_longer_than_the_declared_delay(engine: Engine, tmp_path: Path):
     register(engine, World(), label_delay_seconds=86_400)
     serve(engine, World(), REFERENCE_DAYS, labels=False)
     label_days(engine, World(), REFERENCE_DAYS, REFERENCE_DAYS + 1, share=0.5)
-    drain(tools_for(engine, tmp_path), kinds=["check_quality"])
+    drain(tools_for(engine, tmp_path), kinds=["check_quality", "check_drift"])
+    assert _planned(engine) == []
     _set(engine, label_watermark=window(REFERENCE_DAYS).end + timedelta(days=1))
-    assert _planned(engine) == ["check_drift", "check_performance"]
+    assert _planned(engine) == ["check_performance"]
 
 
 def test_a_version_that_no_trace_reports_has_no_stream(engine: Engine):
