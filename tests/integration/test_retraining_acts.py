@@ -7,15 +7,19 @@ from sqlalchemy.orm import Session
 from monitor.acts.alerts import add_route
 from monitor.acts.retraining import approve, cancel, expire_due, freeze, move, propose, reject, unfreeze
 from monitor.db.alerts import Outbox
-from monitor.db.audit import entries
+from monitor.db.audit import document, entries
+from monitor.db.checks import WindowVerdict
 from monitor.db.engine import transaction
 from monitor.db.jobs import Job
 from monitor.db.retraining import Proposal, Vote
 from monitor.errors import IllegalTransition, NotAllowed, StaleDecision
-from monitor.governance import POLICY, Evidence, ProposalState, chain, verify
+from monitor.governance import POLICY, Evidence, ProposalState, canonical_json, chain, verify
 from monitor.governance.proposal import TRANSITIONS
 from monitor.performance.verdict import Verdict
+from monitor.reports.evidence import collect
+from monitor.windows import Window
 from tests.governed import ADMIN, ANA, BEN, NOW, OMAR, VAL, govern, proposed
+from tests.seeded import populate
 
 
 def test_a_proposal_awaits_approval_with_its_evidence_and_is_announced(session: Session):
@@ -143,6 +147,24 @@ def test_the_transition_function_refuses_every_illegal_step(session: Session):
         assert proposal.state == here
 
 
+def test_the_evidence_bundle_holds_what_fired_the_path_the_histograms_and_the_last_stress_test(session: Session):
+    seeded = populate(session)
+    last = session.scalars(select(WindowVerdict).order_by(WindowVerdict.starts.desc()).limit(1)).one()
+    evidence = collect(
+        session, seeded.model, seeded.champion, window=Window(last.starts, last.ends), verdict=last.verdict,
+        sentence=last.sentence, culprits=["merchant_category", "no such feature"], snapshot={"rows": 9_000},
+    )  # fmt: skip
+    assert {finding["kind"] for finding in evidence.findings} == {"drift"}
+    assert [one["feature"] for one in evidence.charts["histograms"]] == ["merchant_category"]
+    assert sum(evidence.charts["histograms"][0]["current"]) == pytest.approx(1)
+    starts = [entry["starts"] for entry in evidence.charts["metric"]]
+    assert starts == sorted(starts)
+    assert evidence.metric["value"] < evidence.metric["limit"] < evidence.metric["reference"]
+    assert evidence.campaign["at_level"]["level"] == "S2"
+    assert "retraining can win back up to" in evidence.expected_benefit
+    canonical_json(evidence.to_document())
+
+
 def test_the_audit_chain_of_a_whole_decision_is_intact(session: Session):
     proposal = proposed(session, govern(session).model)
     approve(session, proposal, by=ANA, evidence_sha256=proposal.evidence_sha256, reason="harmful", now=NOW)
@@ -150,7 +172,5 @@ def test_the_audit_chain_of_a_whole_decision_is_intact(session: Session):
     assert [entry.action.split(".")[1] for entry in written] == [
         "proposed", "awaiting_approval", "approved", "approved", "queued",
     ]  # fmt: skip
-    from monitor.db.audit import document
-
     assert verify((document(entry), entry.previous_hash, entry.hash) for entry in entries(session)).ok
     assert chain(written[-1].previous_hash, document(written[-1])) == written[-1].hash
