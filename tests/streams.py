@@ -18,13 +18,12 @@ from monitor.artifacts import Manifest, Store
 from monitor.db.base import Base
 from monitor.db.checks import CheckRun, WindowVerdict
 from monitor.db.engine import database_now, make_engine, transaction
-from monitor.db.profiles import add_profile
-from monitor.db.registry import Model, ModelSettings, feature_schema, model_named, newest_reference, version_named
+from monitor.db.registry import Model, ModelSettings, model_named
 from monitor.db.scratch import scratch_database
-from monitor.db.traces import append, append_labels
 from monitor.drift import Reference
-from monitor.drift.profile import Profile
 from monitor.governance import Actor
+from monitor.intake.ingest import advance_watermark, ingest
+from monitor.intake.labels import ingest_labels
 from monitor.jobs.context import BEAT, Tools
 from monitor.jobs.failpoints import Failpoints
 from monitor.jobs.worker import Worker, drain
@@ -72,8 +71,6 @@ class World:
                 "version": version,
                 "score": score,
                 "prediction": None,
-                "kept": True,
-                "weight": 1.0,
                 "amount": amount,
                 "age": 40 + 10 * rng.normal(size=n) + 8 * latent,
                 "channel": rng.choice(["app", "web", "shop"], n, p=[0.5, 0.3, 0.2]),
@@ -146,8 +143,8 @@ def serve_days(
     rows = pd.concat([world.day(number, version=version) for number in range(first, last)], ignore_index=True)
     with transaction(engine) as session:
         model = model_named(session, "fraud")
-        take_in(session, model, rows)
-        model.watermark = window(last - 1).end
+        ingest(session, model, rows.drop(columns="label"), source="test")
+        advance_watermark(session, model, window(last - 1).end)
         if labels:
             label(session, model, rows)
 
@@ -161,23 +158,7 @@ def label_days(engine: Engine, world: World, first: int, last: int, *, share: fl
 
 
 def label(session: Session, model: Model, rows: pd.DataFrame) -> None:
-    append_labels(session, model, rows[["trace_id", "label"]].assign(label_time=rows["event_time"]))
-
-
-def take_in(session: Session, model: Model, rows: pd.DataFrame) -> None:
-    """What intake does, without its validation."""
-    append(session, model, feature_schema(session, model), rows)
-    reference = newest_reference(session, model)
-    if reference is None:
-        return
-    binning = Reference.from_document(reference.document).binning
-    for name, part in rows.groupby("version"):
-        version = version_named(session, model, str(name))
-        for start, bucket in part.groupby(part["event_time"].dt.floor("D")):
-            add_profile(
-                session, model_id=model.id, version_id=version.id, binning_id=binning.binning_id,
-                bucket=start.to_pydatetime(), profile=Profile.of(bucket, binning),
-            )  # fmt: skip
+    ingest_labels(session, model, rows[["trace_id", "label"]].assign(label_time=rows["event_time"]))
 
 
 def window(number: int) -> Window:
