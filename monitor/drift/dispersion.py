@@ -12,8 +12,8 @@ from monitor.drift.bins import FloatArray
 BoolArray = NDArray[np.bool_]
 _LAGS = 5
 _GRID = np.arange(0.0, 1.0, 0.05)
-# On all but the sampling of rows, since 28 windows tell τ and ρ badly: with τ .05, ρ .5 and 20 simulated years, 1.2 gave
-# 7 false incidents (4 of them in one year) and 1.4 gave 1.
+# On all but the sampling of rows, since 28 windows tell τ and ρ badly: with τ .05, ρ .5 and 20 simulated years, 1.2
+# gave 7 false incidents (4 of them in one year) and 1.4 gave 1.
 _MARGIN = 1.4
 _WHITE = 0.03  # a mean share of day-to-day variance below this has no autocorrelation to speak of
 _PRIOR_MEMBERS = 3
