@@ -176,7 +176,7 @@ def reference_against_current(histogram: Histogram) -> go.Figure:
     ):
         figure.add_bar(
             x=histogram.bins["bin"], y=histogram.bins[column], name=label,
-            marker={"color": colour, "pattern": {"shape": pattern, "size": 5}},
+            marker={"color": colour, "pattern": {"shape": pattern, "fillmode": "overlay", "fgcolor": "#FFF"}},
             hovertemplate="%{x}: %{y:.1%}<extra>" + label + "</extra>",
         )  # fmt: skip
     figure.update_yaxes(tickformat=".0%", title="share of rows", fixedrange=True)

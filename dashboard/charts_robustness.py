@@ -102,7 +102,8 @@ def noise_grid(campaign: CampaignView) -> go.Figure:
     figure = go.Figure(
         go.Heatmap(
             z=loss, x=[f"severity {severity}" for severity in grid.columns], y=[palette.words(f) for f in grid.index],
-            text=grid, texttemplate="%{text:.3f}", customdata=strengths.loc[grid.index], colorscale=palette.INTENSITY,
+            text=grid, texttemplate="%{text:.3f}", customdata=strengths.loc[grid.index],
+            colorscale=palette.INTENSITY_OPAQUE,
             zmin=0, zmax=max(0.1, float(loss.to_numpy().max())), xgap=2, ygap=2, showscale=False,
             hovertemplate="%{y}, %{x} (%{customdata}): %{text:.3f}, loss %{z:.3f}<extra></extra>",
         )

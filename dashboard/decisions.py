@@ -13,15 +13,13 @@ from monitor.db.retraining import Proposal
 from monitor.errors import NotAllowed
 from monitor.governance.roles import Action, Actor, authorize
 
-REASON = "reason"
-
 
 def approve(page: ProposalPage) -> None:
     def act(session: Session, actor: Actor, now: datetime) -> str:
         acts.approve(session, _row(session, page), by=actor, evidence_sha256=page.evidence_sha256, reason=why, now=now)
         return f"Proposal #{page.id} is approved: the training is queued."
 
-    why = _reason()
+    why = _reason(page)
     actions.perform(act)
 
 
@@ -30,7 +28,7 @@ def reject(page: ProposalPage) -> None:
         acts.reject(session, _row(session, page), by=actor, evidence_sha256=page.evidence_sha256, reason=why, now=now)
         return f"Proposal #{page.id} is rejected."
 
-    why = _reason()
+    why = _reason(page)
     actions.perform(act)
 
 
@@ -43,7 +41,7 @@ def promote(page: ProposalPage) -> None:
             return f"Your vote counts; tier {page.tier} asks for one more person to promote {page.candidate}."
         return f"{page.candidate} is being promoted."
 
-    why = _reason()
+    why = _reason(page)
     actions.perform(act)
 
 
@@ -52,7 +50,7 @@ def roll_back(page: ProposalPage) -> None:
         previous = acts.rollback(session, model_named(session, page.model), by=actor, reason=why, now=now)
         return f"Rolled back: {previous.name} is the champion again."
 
-    why = _reason()
+    why = _reason(page)
     actions.perform(act)
 
 
@@ -62,7 +60,7 @@ def promote_again(page: ProposalPage) -> None:
         acts.promote_again(session, version, by=actor, approved_by=actor, reason=why, now=now)
         return f"{version.name} is the champion again, without another training."
 
-    why = _reason()
+    why = _reason(page)
     actions.perform(act)
 
 
@@ -71,7 +69,7 @@ def cancel(page: ProposalPage) -> None:
         acts.cancel(session, _row(session, page), by=actor, reason=why, now=now)
         return f"Proposal #{page.id} is cancelled."
 
-    why = _reason()
+    why = _reason(page)
     actions.perform(act)
 
 
@@ -92,8 +90,13 @@ def refusal(page: ProposalPage) -> str:
     return ""
 
 
-def _reason() -> str:
-    return str(st.session_state.get(REASON) or "")
+def reason_key(page: ProposalPage) -> str:
+    """Where the reason for the present step is typed: the next step asks anew."""
+    return f"reason-{page.id}-{page.state}"
+
+
+def _reason(page: ProposalPage) -> str:
+    return str(st.session_state.get(reason_key(page)) or "")
 
 
 def _row(session: Session, page: ProposalPage) -> Proposal:

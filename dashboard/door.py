@@ -39,7 +39,7 @@ CONFIG: dict[str, Any] = {
     "client.showErrorDetails": "none",
     **{
         f"theme.{scheme}.{option}": value  # named for both, or Streamlit would not follow the viewer's choice
-        for scheme, primary in (("light", "#0072B2"), ("dark", "#56B4E9"))
+        for scheme, primary in (("light", "#0072B2"), ("dark", "#1A7FC1"))
         for option, value in {"primaryColor": primary, "baseRadius": "small", "headingFontSizes": HEADINGS}.items()
     },
 }

@@ -47,6 +47,10 @@ BADGES: dict[str, BadgeColour] = {
 INTENSITY = [[0.0, "rgba(230,159,0,0.08)"], [0.5, "rgba(230,159,0,0.85)"], [1.0, "#D55E00"]]
 
 
+# The same in opaque colours, for cells that carry text.
+INTENSITY_OPAQUE = [[0.0, "#FFF6E3"], [0.5, "#E69F00"], [1.0, "#D55E00"]]
+
+
 def words(slug: str | None) -> str:
     """A slug as people say it."""
     return (slug or "not judged yet").replace("_", " ")

@@ -74,7 +74,7 @@ def _comparison(page: ProposalPage) -> None:
     for column, (side, found) in zip(st.columns(2), page.comparison.items(), strict=False):
         before = found.get("champion")
         column.metric(
-            f"{side.capitalize()} {palette.words(found['metric'])}, {page.candidate}",
+            f"{side.capitalize()} {palette.words(found['metric'].removeprefix('robust_'))}, {page.candidate}",
             f"{found['value']:.3f}",
             delta=None if before is None else f"{found['value'] - before:+.3f} against {page.champion}",
             delta_color="off",
@@ -107,7 +107,7 @@ def _decision(page: ProposalPage) -> None:
     st.caption(f"Evidence sha256 `{page.evidence_sha256[:16]}…` — a vote binds to it, and counts for nothing else.")
     buttons = _buttons(page)
     if buttons:
-        st.text_input("Reason", key=decisions.REASON, placeholder="why, for the audit", max_chars=500)
+        st.text_input("Reason", key=decisions.reason_key(page), placeholder="why, for the audit", max_chars=500)
     with st.container(horizontal=True):
         for number, (label, act) in enumerate(buttons):
             main = number == len(buttons) - 1

@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 
 from monitor.api.sessions import actor_of
-from monitor.artifacts.store import Store
 from monitor.db.checks import Report
 from monitor.db.engine import transaction
 
@@ -19,6 +18,8 @@ def report(engine: Engine, artifact_dir: Path) -> Callable[[Request], Response]:
     """The HTML of a report for a signed-in person, in an origin of its own: scripts run, cookies are out of reach."""
 
     def serve(request: Request) -> Response:
+        from monitor.artifacts.store import Store  # its room brings torch along, which no other page needs
+
         if actor_of(request, engine) is None:
             return PlainTextResponse("Sign in first: `holdfast link` prints a link.\n", status_code=401)
         with transaction(engine) as session:

@@ -136,13 +136,14 @@ def overview(session: Session) -> Overview:
     """One row a model, read with a fixed number of queries."""
     models = session.scalars(select(Model).order_by(Model.name)).all()
     versions = {version.id: version for version in session.scalars(select(Version))}
-    verdicts, checks = _newest_verdicts(session), _newest_checks(session)
+    verdicts, metrics, checks = _newest_verdicts(session), _newest_metrics(session), _newest_checks(session)
     alerts, proposals = _open_alerts(session), _open_proposals(session)
     rows = [
         _row(
             model,
             versions.get(model.champion_id or 0),
-            verdicts[model.id],
+            verdicts.get(model.id),
+            metrics.get(model.id, []),
             checks[model.id],
             alerts.get(model.id, {}),
             proposals.get(model.id),
@@ -166,14 +167,12 @@ def newest_revisions(verdicts: Iterable[WindowVerdict]) -> list[WindowVerdict]:
 def _row(
     model: Model,
     version: Version | None,
-    verdicts: Sequence[WindowVerdict],
+    last: WindowVerdict | None,
+    measured: Sequence[Json],
     checks: dict[str, CheckSummary],
     alerts: dict[str, int],
     proposal: Proposal | None,
 ) -> OverviewRow:
-    windows = newest_revisions(verdicts)
-    last = windows[-1] if windows else None
-    measured = [metric for metric in (Figure.of(window.metric) for window in windows) if metric]
     baseline = version.baseline if version else {}
     return OverviewRow(
         name=model.name,
@@ -186,7 +185,7 @@ def _row(
         advice=last.advice if last else "",
         watermark=model.watermark,
         window=(last.starts, last.ends) if last else None,
-        performance=measured[-1] if measured else None,
+        performance=Figure.of(measured[-1]) if measured else None,
         reference=Figure.of(baseline.get("metric")),
         limit=baseline.get("limit"),
         robustness=_robust(baseline, checks),
@@ -195,7 +194,7 @@ def _row(
         tickets=alerts.get("ticket", 0),
         proposal_id=proposal.id if proposal else None,
         proposal_state=proposal.state if proposal else None,
-        spark=tuple(metric.value for metric in measured[-SPARK_WINDOWS:]),
+        spark=tuple(metric["value"] for metric in measured[-SPARK_WINDOWS:]),
     )
 
 
@@ -210,19 +209,40 @@ def _robust(baseline: Json, checks: dict[str, CheckSummary]) -> Figure | None:
     )
 
 
-def _newest_verdicts(session: Session) -> dict[int, list[WindowVerdict]]:
-    """The last windows of each model: twice as many rows as windows shown, since revisions share a window."""
+def _newest_verdicts(session: Session) -> dict[int, WindowVerdict]:
+    """The verdict of each model's newest window."""
     newest = (
         select(WindowVerdict)
         .where(WindowVerdict.model_id == Model.id)
-        .order_by(WindowVerdict.starts.desc(), WindowVerdict.revision.desc())
+        .order_by(WindowVerdict.starts.desc(), WindowVerdict.rows.desc(), WindowVerdict.revision.desc())
+        .limit(1)
+        .lateral()
+    )
+    found = session.scalars(select(aliased(WindowVerdict, newest)).select_from(Model).join(newest, true()))
+    return {verdict.model_id: verdict for verdict in found}
+
+
+def _newest_metrics(session: Session) -> dict[int, list[Json]]:
+    """The metrics of each model's newest windows in order of time; twice the rows are read, as revisions share one."""
+    newest = (
+        select(WindowVerdict.starts, WindowVerdict.rows, WindowVerdict.revision, WindowVerdict.metric)
+        .where(WindowVerdict.model_id == Model.id)
+        .order_by(WindowVerdict.starts.desc())
         .limit(2 * SPARK_WINDOWS)
         .lateral()
     )
-    found: dict[int, list[WindowVerdict]] = defaultdict(list)
-    for verdict in session.scalars(select(aliased(WindowVerdict, newest)).select_from(Model).join(newest, true())):
-        found[verdict.model_id].append(verdict)
-    return found
+    rows = session.execute(
+        select(Model.id, newest.c.starts, newest.c.metric)
+        .join(newest, true())
+        .order_by(Model.id, newest.c.starts, newest.c.rows, newest.c.revision)
+    )
+    by_window: dict[int, dict[datetime, Json]] = defaultdict(dict)
+    for model_id, starts, metric in rows:
+        by_window[model_id][starts] = metric  # the last: most rows, then the newest revision
+    return {
+        model_id: [metric for metric in windows.values() if metric.get("value") is not None]
+        for model_id, windows in by_window.items()
+    }
 
 
 def _newest_checks(session: Session) -> dict[int, dict[str, CheckSummary]]:

@@ -275,7 +275,7 @@ def _timeline(session: Session, proposal: Proposal) -> tuple[Event, ...]:
     entries = session.scalars(
         select(AuditEntry).where(AuditEntry.subject == f"proposal:{proposal.id}").order_by(AuditEntry.id)
     )
-    return tuple(event_of(entry) for entry in entries)
+    return tuple(dict.fromkeys(event_of(entry) for entry in entries))  # a vote and its step are one thing to people
 
 
 def _running(session: Session, proposal: Proposal) -> Running | None:
