@@ -87,7 +87,7 @@ def _replay(history: History, tools: Tools, *, seed: int, say: Say, started: flo
         task=history.task,
         schema=history.schema,
         settings=model_settings(prepared, policy=False),
-        windows=[(window, prepared.within(window)) for window in prepared.reference_windows],
+        windows=[(tick, prepared.within(tick)) for tick in prepared.reference_ticks],
         judged=judged,
         artefact=artefact,
     )
@@ -125,6 +125,7 @@ def model_settings(history: History, *, policy: bool) -> ModelSettings:
         delay = timedelta(seconds=float(lag.dt.total_seconds().quantile(0.95)))
     return ModelSettings(
         window_seconds=int(history.width.total_seconds()),
+        tick_seconds=int(history.tick.total_seconds()),
         label_delay_seconds=int(delay.total_seconds()),
         positive=history.positive,
         policy=policy,

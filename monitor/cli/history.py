@@ -11,6 +11,7 @@ import pandas as pd
 
 from monitor.db.trace_tables import RESERVED
 from monitor.drift import likely_leaks, time_proxies, unique_columns
+from monitor.drift.reference import MIN_WINDOW_ROWS
 from monitor.errors import BadInput, NotEnoughData
 from monitor.intake.sources.files import parse_times, read_file
 from monitor.schema import Schema
@@ -18,6 +19,7 @@ from monitor.windows import Window, floor_to_grid, grid, parse_width
 
 AUTO_WIDTHS = (timedelta(days=1), timedelta(days=7), timedelta(days=30))
 AUTO_ROWS = 200  # a window this full makes a daily AUC worth reading
+ENOUGH_TICKS = 50  # of a reference, to tell drift from season and from the weather of days
 REFERENCE_SHARE = 0.3
 LEAST_REFERENCE_ROWS = 1_000
 LEAST_REFERENCE_WINDOWS = 4
@@ -68,6 +70,20 @@ class History:
     @property
     def reference_windows(self) -> list[Window]:
         return list(grid(self.reference.start, self.reference.end, self.width))
+
+    @property
+    def tick(self) -> timedelta:
+        """How far the drift detector steps: a window, or whole days of it where the reference holds too few windows."""
+        days = self.width // timedelta(days=1)
+        for tick in (self.width, *(timedelta(days=n) for n in range(days - 1, 0, -1) if days % n == 0)):
+            filled = _buckets(self.within(self.reference)["event_time"], tick).value_counts()
+            if len(filled) >= ENOUGH_TICKS and float(filled.median()) >= MIN_WINDOW_ROWS:
+                return tick
+        return self.width
+
+    @property
+    def reference_ticks(self) -> list[Window]:
+        return list(grid(self.reference.start, self.reference.end, self.tick))
 
     @property
     def monitored_windows(self) -> list[Window]:

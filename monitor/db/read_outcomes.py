@@ -16,7 +16,7 @@ CONVENTIONAL_P = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class WindowOutcome:
-    """One window: whether drift could be tested (`status`), the verdict, and the realised metric ({} without labels)."""
+    """One window: whether drift could be tested (`status`), verdict, and realised metric ({} without labels)."""
 
     start: datetime
     end: datetime

@@ -43,10 +43,11 @@ class ReferenceHead:
 
 def traffic(session: Session, model: Model, width: timedelta) -> Traffic:
     """Rows of each version in each window: every row where there are profiles, else the kept ones."""
+    window = func.date_bin(width, ProfileDelta.bucket, _ORIGIN).label("window")
     counted = session.execute(
-        select(ProfileDelta.version_id, ProfileDelta.bucket, func.sum(ProfileDelta.rows).cast(Integer))
+        select(ProfileDelta.version_id, window, func.sum(ProfileDelta.rows).cast(Integer))
         .where(ProfileDelta.model_id == model.id)
-        .group_by(ProfileDelta.version_id, ProfileDelta.bucket)
+        .group_by(ProfileDelta.version_id, window)
     )
     found: Traffic = defaultdict(dict)
     for version_id, bucket, rows in counted:

@@ -1,7 +1,7 @@
 """Models, their versions, schemas and references: what is monitored, and what normal looked like."""
 
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, select, text
 from sqlalchemy.orm import Mapped, Session, mapped_column
@@ -19,13 +19,16 @@ VERSION_STATES = ("registered", "candidate", "champion", "retired")
 class ModelSettings:
     """What the owner declared about a model, stored as `Model.settings`.
 
-    Times are seconds. `positive` is the label of the positive class as text (None: regression, or labels are 0 and 1).
-    `limit` is the owner's tolerance in units of the metric (None: the default of `monitor.performance.tolerance`).
-    `sampling_rate` is the share of rows kept as traces; profiles count all. `incidents` and `per_days` are the
-    false-alarm budget of feature drift. `stress_level` is the level that alerts and gates read.
+    Times are seconds. The drift detector advances by ticks that divide the window (None: one a window); of few and long
+    windows it could not tell drift from season. `positive` is the label of the positive class as text (None:
+    regression, or labels are 0 and 1). `limit` is the owner's tolerance in units of the metric (None: the default of
+    `monitor.performance.tolerance`). `sampling_rate` is the share of rows kept as traces; profiles count all.
+    `incidents` and `per_days` are the false-alarm budget of feature drift. `stress_level` is the level that alerts and
+    gates read.
     """
 
     window_seconds: int = 86_400
+    tick_seconds: int | None = None
     grace_seconds: int = 0
     label_delay_seconds: int = 0
     label_maturity: float = 0.9
@@ -38,6 +41,16 @@ class ModelSettings:
     stress_level: str = "S2"
     stress_every_windows: int = 7
     policy: bool = True  # may propose retraining by itself
+
+    @property
+    def width(self) -> timedelta:
+        """The width of a window."""
+        return timedelta(seconds=self.window_seconds)
+
+    @property
+    def tick(self) -> timedelta:
+        """The width of a tick of the drift detector, and of a bucket of profiles."""
+        return timedelta(seconds=self.tick_seconds or self.window_seconds)
 
     def to_document(self) -> Json:
         return asdict(self)

@@ -1,8 +1,8 @@
 """What the detector says about a window: numbers, a verdict, and a sentence for each feature."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -151,6 +151,28 @@ class DriftReport:
         }
         document: dict[str, Any] = plain_json(plain)
         return document
+
+
+def over_ticks(reports: Sequence[DriftReport], window: Window, reference: Profile, current: Profile) -> DriftReport:
+    """One report for a window through which the detector advanced in several ticks.
+
+    The state and the features are those of the last tick that could be judged; an alarm of any tick is the window's;
+    the conventional scores are of the window's rows together (`current` against `reference`).
+    """
+    last = next((report for report in reversed(reports) if report.status is Status.OK), reports[-1])
+    features = {
+        name: replace(feature, compared=(reference, current) if feature.compared else None)
+        for name, feature in last.features.items()
+    }
+    return replace(
+        last,
+        window=window,
+        rows=current.rows,
+        alarm=any(report.alarm for report in reports),
+        new_culprits=tuple(dict.fromkeys(name for report in reports for name in report.new_culprits)),
+        reopened=any(report.reopened for report in reports),
+        features=features,
+    )
 
 
 def conventional_scores(

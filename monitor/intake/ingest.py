@@ -76,7 +76,7 @@ def ingest(
     _register_unknown(session, model, list(good["version"].unique()), known, now or database_now(session))
     mask, weight = keep(good["trace_id"], settings.sampling_rate)
     new = append(session, model, features, good.assign(kept=mask, weight=weight))
-    profiled = _count(session, model, good[new], known, timedelta(seconds=settings.window_seconds))
+    profiled = _count(session, model, good[new], known, settings.tick)
     return Ingested(
         accepted=int(new.sum()),
         duplicate=int((~new).sum()),
@@ -156,7 +156,7 @@ def _count(session: Session, model: Model, rows: pd.DataFrame, known: dict[str, 
 
 
 def _parts(rows: pd.DataFrame, width: timedelta) -> Iterator[tuple[str, datetime, pd.DataFrame]]:
-    """The rows of each version in each bucket of the model's window."""
+    """The rows of each version in each bucket of the model's ticks."""
     origin = pd.Timestamp(floor_to_grid(datetime.fromisoformat("1970-01-05T00:00:00+00:00"), width))
     numbers = (rows["event_time"] - origin) // pd.Timedelta(width)
     for number in np.unique(numbers):

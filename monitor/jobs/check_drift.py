@@ -10,13 +10,13 @@ from monitor.db.jobs import Claimed
 from monitor.db.profiles import read_profile
 from monitor.drift import Detector, FalseAlarmBudget, Reference
 from monitor.drift.profile import Profile
-from monitor.drift.report import DriftReport, FeatureReport
+from monitor.drift.report import DriftReport, FeatureReport, over_ticks
 from monitor.errors import BadInput
 from monitor.jobs.context import Tools
 from monitor.jobs.due import Due
 from monitor.jobs.learning import windows_missing
 from monitor.jobs.stream import Check, Measurement, Outcome, Subject, advance
-from monitor.windows import Window
+from monitor.windows import Window, grid
 
 
 def run(tools: Tools, job: Claimed) -> None:
@@ -74,18 +74,29 @@ def _check(session: Session, subject: Subject, reference: Reference, detector: D
     if broken is not None:
         sentence = f"the data are broken ({broken}): the detector did not see them"
         return Outcome(status="skipped", sentence=sentence, document=document, detector_state=detector.state())
-    counted = read_profile(
-        session, model_id=subject.model.id, version_id=subject.version.id, binning=reference.binning, window=window
-    )
-    report = detector.update(window, counted or Profile.empty(reference.binning))
+    report = _advanced(session, subject, reference, detector, window)
     return Outcome(
         status=report.status,
         sentence=report.sentence,
-        rows=counted.rows if counted else 0,
+        rows=report.rows,
         document=report.to_document() | document,
         measurements=_measurements(report),
         detector_state=detector.state(),
     )
+
+
+def _advanced(
+    session: Session, subject: Subject, reference: Reference, detector: Detector, window: Window
+) -> DriftReport:
+    """The detector moved on over the ticks of a window, and what they come to."""
+    reports, whole = [], Profile.empty(reference.binning)
+    for tick in grid(window.start, window.end, subject.settings.tick):
+        counted = read_profile(
+            session, model_id=subject.model.id, version_id=subject.version.id, binning=reference.binning, window=tick
+        ) or Profile.empty(reference.binning)
+        reports.append(detector.update(tick, counted))
+        whole += counted
+    return reports[0] if len(reports) == 1 else over_ticks(reports, window, reference.total, whole)
 
 
 def _measurements(report: DriftReport) -> tuple[Measurement, ...]:

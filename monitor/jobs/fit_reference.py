@@ -1,7 +1,5 @@
 """Learns what is normal for a version that began without a reference, from its own first windows."""
 
-from datetime import timedelta
-
 import pandas as pd
 from sqlalchemy.orm import Session
 
@@ -19,7 +17,7 @@ from monitor.jobs.context import Tools, effect
 from monitor.jobs.due import Streams
 from monitor.jobs.plan import plan_model
 from monitor.jobs.stream import Subject, subject_of
-from monitor.windows import Window
+from monitor.windows import Window, grid
 
 
 def run(tools: Tools, job: Claimed) -> None:
@@ -41,11 +39,12 @@ def run(tools: Tools, job: Claimed) -> None:
 
 
 def _seen(session: Session, subject: Subject) -> list[Window]:
-    """The whole windows in which this version had rows, in order."""
-    streams = Streams(session, subject.model)
-    width = timedelta(seconds=subject.settings.window_seconds)
-    found = (Window(start, start + width) for start in sorted(streams.traffic[subject.version.id]))
-    return [window for window in found if window.end <= streams.closed]
+    """The ticks of the whole windows in which this version had rows, in order."""
+    streams, settings = Streams(session, subject.model), subject.settings
+    starts = (
+        start for start in sorted(streams.traffic[subject.version.id]) if start + settings.width <= streams.closed
+    )
+    return [tick for start in starts for tick in grid(start, start + settings.width, settings.tick)]
 
 
 def _known_binning(session: Session, subject: Subject) -> Binning | None:
