@@ -14,7 +14,7 @@ from monitor.db.registry import Model, ModelSettings
 from monitor.db.traces import label_coverage, read_traces, span
 from monitor.windows import Window
 
-MOST_ROWS = 20_000
+MOST_ROWS = 30_000
 _FIRST_REACH = 16  # windows looked back at first; doubled until there are rows enough
 
 

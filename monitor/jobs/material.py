@@ -13,6 +13,7 @@ from monitor.db.read_training import TrainingRows, newest_training_rows, trainin
 from monitor.db.registry import Model, ModelSettings, Version, feature_schema, schema_of
 from monitor.db.retraining import Proposal
 from monitor.errors import NotEnoughData
+from monitor.governance import ProposalState
 from monitor.jobs.samples import judged
 from monitor.performance.verdict import Verdict
 from monitor.robustness import Task
@@ -57,7 +58,7 @@ class Material:
 
 
 def read_material(session: Session, proposal: Proposal) -> Material:
-    """The labelled rows of the proposal's snapshot, or the newest ones where it has none yet.
+    """The newest labelled rows, or those of the snapshot with which the training began before.
 
     Raises:
         NotEnoughData: too few labelled rows to train on and to judge with.
@@ -146,12 +147,12 @@ def _new_levels(column: "pd.Series[str]", known: Sequence[str]) -> list[str]:
 
 
 def _rows(session: Session, model: Model, proposal: Proposal) -> TrainingRows:
+    """The newest rows when a training begins; when it begins again after a crash, those that it began with."""
     snapshot = proposal.snapshot
-    if snapshot.get("rows"):
+    if proposal.state != ProposalState.QUEUED and snapshot.get("rows"):
         span = Window(datetime.fromisoformat(snapshot["starts"]), datetime.fromisoformat(snapshot["ends"]))
         return training_rows(session, model, span)
-    until = model.watermark or proposal.created_at
-    return newest_training_rows(session, model, until)
+    return newest_training_rows(session, model, model.watermark or proposal.created_at)
 
 
 def operating_threshold(scores: FloatArray, y: FloatArray) -> float:

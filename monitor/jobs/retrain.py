@@ -83,23 +83,24 @@ def run(tools: Tools, job: Claimed) -> None:
 
 def _begin(tools: Tools, job: Claimed) -> Material | None:
     """Say that the training runs and read what it needs; None when the proposal was closed in the meantime."""
-    proposal_id = job.payload["proposal_id"]
-    with transaction(tools.engine) as session:
-        proposal = session.get_one(Proposal, proposal_id)
-        wanted = proposal.state in _WORKING
-        if proposal.state == ProposalState.QUEUED:
-            move(session, proposal, ProposalState.TRAINING, by=POLICY, now=database_now(session))
-    if not wanted:
-        with effect(tools, job, point="train"):
-            return None
+    proposal_id, material = job.payload["proposal_id"], None
     try:
         with transaction(tools.engine) as session:
-            material = read_material(session, session.get_one(Proposal, proposal_id))
+            proposal = session.get_one(Proposal, proposal_id, with_for_update={"key_share": True})
+            if proposal.state in _WORKING:
+                material = read_material(session, proposal)
+            if material is not None and proposal.state == ProposalState.QUEUED:
+                now, snapshot = database_now(session), material.snapshot.to_document()
+                move(session, proposal, ProposalState.TRAINING, by=POLICY, now=now, snapshot=snapshot)
+            session.flush()
             session.expunge_all()
-            return material
     except BadInput as error:
         _end(tools, job, proposal_id, str(error))
         return None
+    if material is None:
+        with effect(tools, job, point="train"):
+            return None
+    return material
 
 
 def _train(child: _Child, material: Material, folder: Path) -> dict[str, Manifest]:

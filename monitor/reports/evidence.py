@@ -68,11 +68,13 @@ def cost_sentence(snapshot: Mapping[str, Any]) -> str:
     """What the training would use and touch.
 
     >>> cost_sentence({"rows": 12_000, "starts": "2026-01-05T00:00:00+00:00", "ends": "2026-03-05T00:00:00+00:00"})
-    'Two candidates are trained on 12,000 labelled rows of 2026-01-05 to 2026-03-05; nothing serves before promotion.'
+    'Two candidates learn the newest labelled rows (12,000 by now, from 2026-01-05 on); none serves before promotion.'
     """
-    span = f"{str(snapshot.get('starts', ''))[:10]} to {str(snapshot.get('ends', ''))[:10]}"
-    rows = int(snapshot.get("rows", 0))
-    return f"Two candidates are trained on {rows:,} labelled rows of {span}; nothing serves before promotion."
+    rows, since = int(snapshot.get("rows", 0)), str(snapshot.get("starts", ""))[:10] or "their beginning"
+    return (
+        f"Two candidates learn the newest labelled rows ({rows:,} by now, from {since} on); "
+        "none serves before promotion."
+    )
 
 
 def plain(value: Any) -> Any:

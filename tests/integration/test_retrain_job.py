@@ -131,6 +131,19 @@ def test_the_same_snapshot_gives_the_same_weights(engine: Engine, tmp_path: Path
     assert found[0] == found[1]
 
 
+def test_a_training_takes_the_newest_rows_and_begins_again_with_the_same(engine: Engine, tmp_path: Path):
+    tools = tools_for(engine, tmp_path, failpoint="train_step.before_commit:raise")
+    number = approved(engine, tools)
+    work(tools)
+    with transaction(engine) as session:
+        proposal = session.get_one(Proposal, number)
+        assert proposal.state == "training"
+        began = dict(proposal.snapshot)
+        assert began["rows"] == 20 * 60
+        serve(session, session.get_one(Model, proposal.model_id), 20, 22, moved_from=MOVED)
+        assert read_material(session, proposal).snapshot.to_document() == began
+
+
 def test_a_worker_that_dies_before_the_commit_leaves_nothing_and_the_next_one_finishes(engine: Engine, tmp_path: Path):
     tools = tools_for(engine, tmp_path, failpoint="train.before_commit:raise")
     number = approved(engine, tools)
