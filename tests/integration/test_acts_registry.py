@@ -9,11 +9,13 @@ from monitor.acts.alerts import acknowledge, add_route, give_feedback, silence
 from monitor.acts.baselines import accept_reference
 from monitor.acts.registry import attach, register_model, register_version, set_champion
 from monitor.acts.sources import add_source
+from monitor.acts.users import change_roles, create_person, disable, invite
 from monitor.artifacts import Manifest, Store, attach_trained
 from monitor.db.alerts import Alert, Outbox, Route, Silence, queue_messages
 from monitor.db.audit import AuditEntry, entries
 from monitor.db.registry import Model, ModelSettings, Monitor, Reference, reference_for
 from monitor.db.traces import read_traces
+from monitor.db.users import actor_for, redeem_link
 from monitor.drift import Reference as Normal
 from monitor.errors import BadInput, NotAllowed, StaleDecision
 from monitor.governance import POLICY
@@ -184,3 +186,26 @@ def test_a_routes_address_never_reaches_the_audit(session: Session):
     assert "secret" not in str([entry.details for entry in entries(session)])
     with pytest.raises(NotAllowed):
         add_route(session, name="x", url="console:", model=None, least_severity="page", by=replace(ANA), now=NOW)
+
+
+def test_an_admin_manages_people_and_no_secret_is_recorded(session: Session):
+    person = create_person(session, name="zoe", roles=["viewer"], password="correct horse", by=ADMIN, now=NOW)
+    change_roles(session, person, roles=["approver", "viewer"], by=ADMIN, now=NOW)
+    with pytest.raises(StaleDecision, match="has these roles already"):
+        change_roles(session, person, roles=["viewer", "approver"], by=ADMIN, now=NOW)
+    token = invite(session, person, lifetime=timedelta(hours=1), by=ADMIN, now=NOW)
+    opened = redeem_link(session, token)
+    disable(session, person, by=ADMIN, reason="left", now=NOW)
+    assert actor_for(session, opened) is None
+    written = str([(entry.action, entry.details) for entry in entries(session)])
+    assert "user.disabled" in written
+    assert "correct horse" not in written
+    assert token not in written
+
+
+def test_only_an_admin_manages_people(session: Session):
+    with pytest.raises(NotAllowed):
+        create_person(session, name="zoe", roles=["viewer"], by=OMAR, now=NOW)
+    create_person(session, name="zoe", roles=["viewer"], by=ADMIN, now=NOW)
+    with pytest.raises(BadInput, match="there is an account 'zoe' already"):
+        create_person(session, name="zoe", roles=["viewer"], by=ADMIN, now=NOW)
