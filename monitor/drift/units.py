@@ -89,7 +89,7 @@ def fit_units(reference: pd.DataFrame, schema: Schema) -> UnitReference:
         if feature.is_categorical and 2 <= reference[feature.name].nunique() <= MAX_LEVELS
     )
     parts = {
-        part: {name: fitted for name in numeric if (fitted := _fit_part(rows[name])) is not None}
+        part: {name: fitted for name in numeric if (fitted := _fit_part(reference[name].iloc[rows])) is not None}
         for part, rows in _parts(reference, small)
     }
     return UnitReference(numeric=numeric, small=small, parts=parts)
@@ -102,11 +102,12 @@ def unit_changes(reference: UnitReference, current: pd.DataFrame) -> tuple[UnitC
     sampling error) of a known factor, the distribution after undoing it must be the reference's to within .15 (and
     sampling error), and a sign test must give p < 1e-6; on stationary rows this does not happen.
     """
+    columns = {name: current[name].to_numpy(np.float64) for name in reference.numeric}
     matches = [
         match
         for part, rows in _parts(current, reference.small)
         for name, known in reference.parts.get(part, {}).items()
-        if (match := _match(name, part, known, rows[name].dropna().to_numpy(np.float64))) is not None
+        if (match := _match(name, part, known, _present(columns[name][rows]))) is not None
     ]
     matches.sort(key=lambda match: match.feature)
     return tuple(
@@ -114,11 +115,17 @@ def unit_changes(reference: UnitReference, current: pd.DataFrame) -> tuple[UnitC
     )
 
 
-def _parts(frame: pd.DataFrame, small: Iterable[str]) -> Iterable[tuple[tuple[str, str], pd.DataFrame]]:
-    yield _ALL, frame
+def _parts(frame: pd.DataFrame, small: Iterable[str]) -> Iterable[tuple[tuple[str, str], NDArray[np.intp]]]:
+    """The positions of all rows, and of those of each level."""
+    yield _ALL, np.arange(len(frame))
     for name in small:
-        for level, rows in frame.groupby(name, sort=True):
-            yield (name, str(level)), rows
+        codes, levels = pd.factorize(frame[name], sort=True)  # −1 where there is no level
+        for code, level in enumerate(levels):
+            yield (name, str(level)), np.flatnonzero(codes == code)
+
+
+def _present(values: FloatArray) -> FloatArray:
+    return values[~np.isnan(values)]
 
 
 def _fit_part(column: "pd.Series[float]") -> _Part | None:
@@ -133,13 +140,15 @@ def _fit_part(column: "pd.Series[float]") -> _Part | None:
 
 
 def _match(name: str, part: tuple[str, str], known: _Part, values: FloatArray) -> _Match | None:
-    if values.size < MIN_ROWS or np.unique(values).size < MIN_DISTINCT:
+    if values.size < MIN_ROWS:
         return None
     found = _scaled(known, values, TENS, LEAST_SHIFT)
     if found is None and part == _ALL:
         found = _scaled(known, values, PHYSICAL, LEAST_PHYSICAL_SHIFT) or _degrees(known, values)
+    if found is None or np.unique(values).size < MIN_DISTINCT:
+        return None
     p_value = _sign_test(known.values[MEDIAN], values)
-    if found is None or p_value >= ALPHA:
+    if p_value >= ALPHA:
         return None
     label, factor, measured = found
     return _Match(

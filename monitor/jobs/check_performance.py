@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
@@ -31,6 +32,7 @@ from monitor.performance import (
 from monitor.schema import FloatArray
 
 _MOST_ROWS = 100_000  # of a window, labelled
+_MOST_COMPARED = 2_000  # reference rows of a label
 _HALF = 0.5
 
 
@@ -79,7 +81,7 @@ def _yardstick(tools: Tools, session: Session, subject: Subject) -> _Yardstick:
         metric=metric,
         limit=limit,
         threshold=threshold,
-        by_label=_by_label(subject, sample) if sample is not None and subject.model.task == "classification" else None,
+        by_label=_by_label(tools, subject, sample),
         found=found and metric is not None,
     )
 
@@ -96,11 +98,22 @@ def _reference_rows(tools: Tools, session: Session, subject: Subject) -> Judged 
     return kept
 
 
-def _by_label(subject: Subject, sample: Judged) -> _ByLabel | None:
-    if not _mutable(subject):
+def _by_label(tools: Tools, subject: Subject, sample: Judged | None) -> _ByLabel | None:
+    if sample is None or subject.model.task != "classification" or not _mutable(subject):
         return None
-    encoded = subject.schema.encode(sample.frame)
-    return _ByLabel(positive=encoded[sample.y == 1], negative=encoded[sample.y == 0])
+    key = ("reference by label", subject.reference_id, subject.model.id, subject.model.created_at)
+    if key not in tools.cache:
+        positive, negative = (sample.frame[sample.y == label] for label in (1, 0))
+        tools.cache[key] = _ByLabel(
+            positive=subject.schema.encode(_thinned(positive)), negative=subject.schema.encode(_thinned(negative))
+        )
+    found: _ByLabel = tools.cache[key]
+    return found
+
+
+def _thinned(frame: pd.DataFrame) -> pd.DataFrame:
+    """Every so many rows, so that few enough stay."""
+    return frame.iloc[:: max(1, len(frame) // _MOST_COMPARED)]
 
 
 def _mutable(subject: Subject) -> list[int]:
