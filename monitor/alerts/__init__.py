@@ -1,6 +1,15 @@
 """From findings to one message a problem: rules, the states of an alert, grouping, wording."""
 
-from monitor.alerts.lifecycle import AlertSnapshot, AlertState, Notice, Transition, acknowledge, advance, revise
+from monitor.alerts.lifecycle import (
+    AlertSnapshot,
+    AlertState,
+    Notice,
+    Transition,
+    acknowledge,
+    advance,
+    gravest,
+    revise,
+)
 from monitor.alerts.message import Message
 from monitor.alerts.rules import AlertKind, Condition, Rule, Severity, Signal, rule_for
 
@@ -17,6 +26,7 @@ __all__ = [
     "Transition",
     "acknowledge",
     "advance",
+    "gravest",
     "revise",
     "rule_for",
 ]

@@ -3,6 +3,7 @@
 pending → firing → acknowledged → resolved; no_data and error are states of their own, left as soon as data speak again.
 """
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -77,6 +78,17 @@ class Transition:
     why: str
 
 
+_GRAVEST_FIRST = (
+    Verdict.PIPELINE_BREAK,
+    Verdict.HARMFUL_COVARIATE_SHIFT,
+    Verdict.CONCEPT_DRIFT,
+    Verdict.FRAGILE,
+    Verdict.HARMLESS_DRIFT,
+    Verdict.PENDING_LABELS,
+    Verdict.HEALTHY,
+)
+
+
 def advance(current: AlertSnapshot | None, signal: Signal, rule: Rule) -> Transition | None:
     """The step that one window's signal makes; None where nothing changes.
 
@@ -143,7 +155,7 @@ def _worse(live: AlertSnapshot | None, signal: Signal, rule: Rule) -> Transition
 
 def _still_firing(counted: AlertSnapshot, signal: Signal, *, why: str | None) -> Transition:
     state = counted.state if counted.state in OPEN else AlertState.FIRING
-    back = replace(counted, state=state, verdict=signal.verdict, was_open=False)
+    back = replace(counted, state=state, verdict=gravest((counted.verdict, signal.verdict)), was_open=False)
     if why is None:
         return Transition(snapshot=back, notice=None, why="still firing")
     told = replace(
@@ -154,6 +166,15 @@ def _still_firing(counted: AlertSnapshot, signal: Signal, *, why: str | None) ->
         culprits=tuple(dict.fromkeys(counted.culprits + signal.culprits)),
     )
     return Transition(snapshot=told, notice=Notice.UPDATED, why=why)
+
+
+def gravest(verdicts: Collection[Verdict]) -> Verdict:
+    """What an alert over windows of these verdicts amounts to: the first that applies; awaited labels tell nothing yet.
+
+    >>> gravest([Verdict.PENDING_LABELS, Verdict.HARMLESS_DRIFT])
+    <Verdict.HARMLESS_DRIFT: 'harmless_drift'>
+    """
+    return next(verdict for verdict in _GRAVEST_FIRST if verdict in verdicts)
 
 
 def notify_again(current: AlertSnapshot, signal: Signal) -> str | None:

@@ -4,7 +4,6 @@ Judging a window twice changes nothing: a verdict is written only if it says som
 window twice, and messages have keys.
 """
 
-from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -12,7 +11,18 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from monitor.acts.promotion import confirm_serving, end_observation
-from monitor.alerts import AlertKind, AlertSnapshot, AlertState, Condition, Message, Notice, Signal, Transition, advance
+from monitor.alerts import (
+    AlertKind,
+    AlertSnapshot,
+    AlertState,
+    Condition,
+    Message,
+    Notice,
+    Signal,
+    Transition,
+    advance,
+    gravest,
+)
 from monitor.alerts import revise as revised_snapshot
 from monitor.db.alerts import Alert, queue_messages
 from monitor.db.checks import CheckRun, WindowVerdict
@@ -22,16 +32,12 @@ from monitor.jobs.context import Tools
 from monitor.jobs.facts import Known, known_of, record_verdict
 from monitor.jobs.propose import propose_if_warranted
 from monitor.jobs.signals import RULES, signals
-from monitor.jobs.wording import fired_message, resolved_message
+from monitor.jobs.wording import fired_message, resolved_message, revised_title
 from monitor.performance import Verdict
 from monitor.windows import Window
 
 BY = "policy"
 _SAME_INCIDENT = timedelta(days=7)
-_WORST_FIRST = (
-    Verdict.CONCEPT_DRIFT, Verdict.HARMFUL_COVARIATE_SHIFT, Verdict.FRAGILE, Verdict.PENDING_LABELS,
-    Verdict.HARMLESS_DRIFT, Verdict.HEALTHY,
-)  # fmt: skip
 
 
 def judge(session: Session, tools: Tools, model: Model, version: Version, window: Window, now: datetime) -> Known:
@@ -167,12 +173,14 @@ def _revise_alerts(session: Session, model: Model, known: Known) -> None:
         Alert.starts < known.window.end, Alert.ends > known.window.start, Alert.state != AlertState.PENDING,
     )  # fmt: skip
     for alert in session.scalars(chosen.with_for_update()):
-        worst = _worst(_verdicts(session, alert))
-        if worst is None or worst == alert.verdict:
+        verdicts = _verdicts(session, alert) - {Verdict.PIPELINE_BREAK}
+        if not verdicts or (worst := gravest(verdicts)) == alert.verdict:
             continue
         snapshot = AlertSnapshot.from_document(alert.snapshot)
         after = revised_snapshot(snapshot, _told_again(model, alert, known, worst)).snapshot
         alert.verdict, alert.revised, alert.snapshot = after.verdict, after.revised, after.to_document()
+        if alert.kind == AlertKind.DRIFT:
+            alert.message = alert.message | {"title": revised_title(model.name, alert.culprits, after.verdict)}
     session.flush()
 
 
@@ -184,7 +192,7 @@ def _told_again(model: Model, alert: Alert, known: Known, verdict: Verdict) -> S
     )  # fmt: skip
 
 
-def _verdicts(session: Session, alert: Alert) -> set[str]:
+def _verdicts(session: Session, alert: Alert) -> set[Verdict]:
     """The newest verdict of each window that the alert spans."""
     rows = session.execute(
         select(WindowVerdict.version_id, WindowVerdict.starts, WindowVerdict.verdict)
@@ -194,8 +202,5 @@ def _verdicts(session: Session, alert: Alert) -> set[str]:
         )
         .order_by(WindowVerdict.revision)
     )  # fmt: skip
-    return set({(version_id, starts): verdict for version_id, starts, verdict in rows}.values())
-
-
-def _worst(verdicts: Collection[str]) -> Verdict | None:
-    return next((verdict for verdict in _WORST_FIRST if verdict.value in verdicts), None)
+    newest = {(version_id, starts): verdict for version_id, starts, verdict in rows}
+    return {Verdict(verdict) for verdict in newest.values()}

@@ -1,5 +1,6 @@
 """What people are told when an alert changes: from a window's facts to one message."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from monitor.alerts import AlertKind, AlertSnapshot, Message, Notice, Severity, Signal
@@ -60,6 +61,16 @@ def title_of(signal: Signal) -> str:
         more = len(signal.culprits) - 1
         return f"{signal.culprits[0]}{f' and {more} more' if more else ''} moved; labels will tell whether it hurts"
     return _TITLES[signal.verdict]
+
+
+def revised_title(model: str, culprits: Sequence[str], verdict: Verdict) -> str:
+    """What a drift alert says once labels have told.
+
+    >>> revised_title("fraud", ["age", "amount"], Verdict.HARMLESS_DRIFT)
+    'fraud: harmless drift of age and 1 more'
+    """
+    more = f" and {len(culprits) - 1} more" if len(culprits) > 1 else ""
+    return f"{model}: {_TITLES[verdict]} of {culprits[0]}{more}" if culprits else f"{model}: {_TITLES[verdict]}"
 
 
 def _when(snapshot: AlertSnapshot) -> str:
