@@ -1,5 +1,7 @@
 """Finds what is due and writes job rows for it. Idempotent: the database holds one live job a stream."""
 
+from collections.abc import Collection
+
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
@@ -9,7 +11,9 @@ from monitor.db.registry import Model, Version
 from monitor.jobs.due import Streams
 
 BY = "plan"
-_CHECKS = {"quality": "check_quality", "drift": "check_drift", "performance": "check_performance", "stress": "stress"}
+_JOBS = {"quality": "check_quality", "drift": "check_drift", "performance": "check_performance", "stress": "stress"}
+CHECKS = tuple(_JOBS)
+FOLLOWING = {"quality": ("drift",), "drift": ("performance", "stress")}  # what a check makes due
 
 
 def plan(session: Session) -> int:
@@ -18,8 +22,8 @@ def plan(session: Session) -> int:
     return planned + plan_delivery(session) + _plan_retention(session)
 
 
-def plan_model(session: Session, model: Model) -> int:
-    """The same for the checks of one model."""
+def plan_model(session: Session, model: Model, kinds: Collection[str] = CHECKS) -> int:
+    """The same for the checks of one model, or some kinds of them."""
     if model.watermark is None:
         return 0
     streams = Streams(session, model)
@@ -29,7 +33,7 @@ def plan_model(session: Session, model: Model) -> int:
             payload = {"version_id": version.id}
             stream = f"fit_reference:{version.id}"
             planned += enqueue(session, "fit_reference", stream=stream, payload=payload, by=BY) is not None
-        planned += sum(_plan_check(session, streams, version, kind) for kind in _CHECKS)
+        planned += sum(_plan_check(session, streams, version, kind) for kind in kinds)
     return planned
 
 
@@ -39,7 +43,7 @@ def _plan_check(session: Session, streams: Streams, version: Version, kind: str)
     monitor = streams.monitors[kind]
     payload = {"version_id": version.id, "monitor_id": monitor.id}
     stream = f"check:{version.id}:{monitor.id}"
-    return int(enqueue(session, _CHECKS[kind], stream=stream, payload=payload, by=BY) is not None)
+    return int(enqueue(session, _JOBS[kind], stream=stream, payload=payload, by=BY) is not None)
 
 
 def plan_delivery(session: Session) -> int:

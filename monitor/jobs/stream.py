@@ -16,7 +16,7 @@ from monitor.drift.reference import Reference as Normal
 from monitor.errors import JobReleased, NotFound
 from monitor.jobs.context import Tools, effect
 from monitor.jobs.due import Due, Streams
-from monitor.jobs.plan import plan_model
+from monitor.jobs.plan import FOLLOWING, plan_model
 from monitor.jobs.raise_alerts import judge
 from monitor.schema import Schema
 from monitor.windows import Window
@@ -121,8 +121,8 @@ def advance(tools: Tools, job: Claimed, kind: str, prepare: Callable[[Session, S
             run = _record(session, subject, monitor, one, check(session, one))
             now = database_now(session)
             judge(session, tools, subject.model, subject.version, window_to_judge(run, subject), now)
-            if number == len(due) and kind in ("quality", "drift"):  # other streams follow these
-                plan_model(session, session.get_one(Model, subject.model.id))
+            if number == len(due) and kind in FOLLOWING:
+                plan_model(session, session.get_one(Model, subject.model.id), FOLLOWING[kind])
 
 
 def window_to_judge(run: CheckRun, subject: Subject) -> Window:
