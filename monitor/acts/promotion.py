@@ -75,7 +75,7 @@ def confirm_serving(session: Session, version: Version, now: datetime) -> bool:
     )
     if done is None:
         return False
-    session.refresh(version)
+    version = session.get_one(Version, version.id, populate_existing=True)  # the caller's may be of another session
     record(
         session, "version.serving_confirmed", by=POLICY.id, subject=f"version:{version.id}", at=now, model=model.name,
         version=version.name,

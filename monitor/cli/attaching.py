@@ -1,13 +1,15 @@
 """`holdfast model attach`: a file becomes the artefact of a monitored version, and is stress-tested at once."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from sqlalchemy.orm import Session
 
 from monitor.acts.registry import attach
-from monitor.artifacts import Manifest, attach_converted, attach_file, convert_sklearn, load_model
+from monitor.artifacts import Flavour, LoadedModel, Manifest, attach_converted, attach_file, convert_sklearn, load_model
 from monitor.db.engine import database_now, transaction
 from monitor.db.registry import (
     Model,
@@ -19,15 +21,18 @@ from monitor.db.registry import (
     reference_for,
     schema_of,
 )
-from monitor.db.traces import read_traces
-from monitor.errors import BadInput, NotEnoughData
+from monitor.db.traces import read_traces, span
+from monitor.errors import BadInput, HoldfastError, NotEnoughData, SchemaMismatch
 from monitor.governance.roles import Actor
 from monitor.jobs.context import Tools
 from monitor.jobs.stress import baseline_for
-from monitor.schema import Schema
+from monitor.robustness.target import Task
+from monitor.schema import FloatArray, Schema
+from monitor.training.networks import TABULAR
 from monitor.windows import Window
 
 SAMPLE_ROWS = 2_000
+CLOSE = 1e-3  # of a probability, or of the spread of values: a log is rounded, and float32 is not float64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,50 +44,110 @@ class Request:
     factory: str | None = None
 
 
-def attach_artefact(tools: Tools, name: str, request: Request, *, by: Actor) -> str:
-    """Keep the file, load it as a service would, attach it to the champion; returns a sentence.
+def attach_artefact(tools: Tools, name: str, request: Request, *, by: Actor) -> list[str]:
+    """Keep the file, load it as a service would, attach it to the champion and stress-test it; sentences about it.
 
     Raises:
-        BadInput: the file is unreadable or does not fit the model's schema.
+        BadInput: the file is unreadable or does not fit the model's task or schema.
         UnsafeArtefact: it could run code.
+        NotEnoughData: the version has no traces to try the file on.
         StaleDecision: the champion has an artefact already.
     """
     with transaction(tools.engine) as session:
         model = model_named(session, name)
-        version = champion(session, model)
-        schema = schema_of(feature_schema(session, model))
-        manifest = _manifest(tools, session, model, version, schema, request)
+        version, schema = champion(session, model), schema_of(feature_schema(session, model))
+        rows = _known_rows(session, model, version)
+        manifest = _manifest(tools, rows, schema, model.task, request)
         loaded = load_model(manifest, tools.store, tools.factories)
+        scores = _scores(loaded, schema, rows.head(SAMPLE_ROWS), request.path)
         attach(session, version, manifest, by=by, now=database_now(session))
-        rows = _reference_rows(session, model, version)
+        told = [f"{name} {version.name} has a {manifest.flavour} artefact, sha256 {manifest.sha256[:12]}…"]
+        told.append(_agreement(rows.head(SAMPLE_ROWS), scores, model.task))
         measured = baseline_for(loaded, rows, schema, ModelSettings.of(model), task=model.task)
         version.baseline = version.baseline | measured
-        tested = "stress-tested on its reference" if measured else "not stress-tested: its reference has no labels"
-        return f"{name} {version.name} has a {manifest.flavour} artefact, sha256 {manifest.sha256[:12]}…; {tested}"
+        return [*told, _tested(measured)]
 
 
-def _manifest(
-    tools: Tools, session: Session, model: Model, version: Version, schema: Schema, request: Request
-) -> Manifest:
+def _manifest(tools: Tools, rows: pd.DataFrame, schema: Schema, task: str, request: Request) -> Manifest:
     if request.convert:
-        rows = _reference_rows(session, model, version)
-        if rows.empty:
-            raise BadInput("expected kept traces to check equal predictions on, there are none: send traces first")
         converted = convert_sklearn(request.path, schema.conform(rows).head(SAMPLE_ROWS))
+        if converted.task is not Task(task):
+            raise BadInput(f"expected a model for {task}, {request.path.name} holds one for {converted.task}")
         return attach_converted(converted, tools.store, schema=schema)
-    if request.factory is None:
-        return attach_file(request.path, tools.store, schema=schema, task=model.task)
-    if request.factory not in tools.factories:
+    if request.factory is not None and request.factory not in tools.factories:
         raise BadInput(
             f"expected a factory that the settings allow ({', '.join(sorted(tools.factories))}), "
-            f"got {request.factory}: "
-            f'add factories = ["{request.factory}"] to holdfast.toml'
+            f'got {request.factory}: add factories = ["{request.factory}"] to holdfast.toml'
         )
-    return attach_file(request.path, tools.store, schema=schema, task=model.task, factory=request.factory)
+    kept = attach_file(request.path, tools.store, schema=schema, task=task, factory=request.factory or TABULAR)
+    if (kept.flavour is Flavour.TORCH) != (request.factory is not None):
+        raise BadInput(
+            f"expected safetensors together with the factory that builds their network, got {kept.flavour} "
+            f"{'without one' if request.factory is None else 'with one'}: "
+            "holdfast model attach MODEL --factory net:build --weights w.safetensors"
+        )
+    return kept
 
 
-def _reference_rows(session: Session, model: Model, version: Version) -> pd.DataFrame:
+def _known_rows(session: Session, model: Model, version: Version) -> pd.DataFrame:
+    """Kept traces of the reference, or all there are while normal is still being learned."""
     reference = reference_for(session, version)
-    if reference is None:
-        raise NotEnoughData(f"{model.name} is still learning what is normal: attach once it has a reference")
-    return read_traces(session, model, Window(reference.starts, reference.ends), labelled=True, limit=20_000)
+    if reference is not None:
+        window = Window(reference.starts, reference.ends)
+    elif (extent := span(session, model)) is not None:
+        window = Window(extent[0], extent[1] + timedelta(microseconds=1))
+    else:
+        raise NotEnoughData(f"{model.name} has no traces yet to try a model on: send some first")
+    rows = read_traces(session, model, window, version=version.name, limit=20_000)
+    if rows.empty:
+        raise NotEnoughData(
+            f"expected kept traces of {version.name} from {window.start:%-d %b %Y} to {window.end:%-d %b %Y} to try "
+            "the model on, there are none: send traces that name this version first"
+        )
+    return rows
+
+
+def _scores(model: LoadedModel, schema: Schema, rows: pd.DataFrame, path: Path) -> FloatArray:
+    """What the model says of the rows; one that cannot score them is not the model of this schema."""
+    try:
+        scores = model.predict_score(schema.encode(rows))
+    except HoldfastError:
+        raise
+    except Exception as error:  # whatever the model's own library raises
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise SchemaMismatch(
+            f"expected a model that scores rows of {', '.join(schema.names)}, {path.name} fails on them: {first}"
+        ) from error
+    if scores.shape != (len(rows),) or not np.isfinite(scores).all():
+        raise SchemaMismatch(
+            f"expected a finite score for each of {len(rows):,} rows, got shape {scores.shape} with "
+            f"{int(np.isfinite(scores).sum()):,} finite values from {path.name}"
+        )
+    return scores
+
+
+def _agreement(rows: pd.DataFrame, scores: FloatArray, task: str) -> str:
+    """Whether the file is the model that wrote the log."""
+    classifies = Task(task) is not Task.REGRESSION
+    logged = pd.to_numeric(rows["score"], errors="coerce").to_numpy(np.float64)
+    if not classifies and not np.isfinite(logged).any():
+        logged = pd.to_numeric(rows["prediction"], errors="coerce").to_numpy(np.float64)
+    known = np.isfinite(logged)
+    if not known.any():
+        return "the log holds no scores to compare with its own"
+    apart = np.abs(scores - logged)[known]
+    close = CLOSE * (1.0 if classifies else float(np.std(logged[known])) or 1.0)
+    if float(np.mean(apart <= close)) > 0.99:
+        return f"it scores {known.sum():,} logged rows as the log says"
+    return (
+        f"CAUTION: its scores differ from the log's, by {np.median(apart):.3g} in the median of {known.sum():,} rows: "
+        "is it the version that serves?"
+    )
+
+
+def _tested(measured: dict[str, object]) -> str:
+    stress = measured.get("stress")
+    if not isinstance(stress, dict):
+        return "not stress-tested yet: too few of its traces have labels"
+    figure = f"{stress['metric'].replace('_', ' ')} {stress['value']:.3f} [{stress['low']:.3f}, {stress['high']:.3f}]"
+    return f"stress-tested: {figure} at {stress['level']}, {stress['clean']:.3f} without an attack"

@@ -30,6 +30,8 @@ from monitor.settings import Settings
 from monitor.windows import Window
 
 MODEL = "history"
+# What a history is judged by; nothing is sent, and a report in a scratch database would have no reader.
+CHECKS = ("check_quality", "check_drift", "check_performance", "stress", "fit_reference")
 Say = Callable[[str], None]
 
 
@@ -98,11 +100,11 @@ def _replay(history: History, tools: Tools, *, seed: int, say: Say, started: flo
     for number, window in enumerate(windows):
         _replay_window(prepared, window, tools)
         if number >= len(prepared.reference_windows):
-            drain(tools)
+            drain(tools, kinds=CHECKS)
         say(f"{window.start:%Y-%m-%d}  {number + 1} of {len(windows)} windows")
     with transaction(tools.engine) as session:
         _close(session, windows[-1].end)
-    drain(tools)
+    drain(tools, kinds=CHECKS)
     with transaction(tools.engine) as session:
         model = model_named(session, MODEL)
         return Backtest(

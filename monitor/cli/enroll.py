@@ -51,7 +51,7 @@ class Enrolment:
 
 
 def enroll(session: Session, enrolment: Enrolment, *, by: Actor, now: datetime, seed: int = 0) -> tuple[Model, Version]:
-    """Register the model, its first version as champion, and its reference."""
+    """Register the model, its first version as champion, and its reference where there are windows for it."""
     model = registry.register_model(
         session,
         name=enrolment.name,
@@ -72,6 +72,8 @@ def enroll(session: Session, enrolment: Enrolment, *, by: Actor, now: datetime, 
         now=now,
     )
     registry.set_champion(session, model, version, by=by, now=now)
+    if not enrolment.windows:  # too few to say what is normal; the platform learns it from traffic
+        return model, version
     reference = Reference.fit(
         [(window, frame[list(enrolment.schema.names)]) for window, frame in enrolment.windows], schema=enrolment.schema
     )

@@ -1,6 +1,7 @@
 """Models and routes: `holdfast watch`, `holdfast model …`, `holdfast route …`, `holdfast drill`."""
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Registered models.", no_args_is_help=True)
 routes = typer.Typer(help="Where messages go.", no_args_is_help=True)
+
+UntilOption = Annotated[
+    str | None,
+    typer.Option(
+        "--reference-until",
+        help="Where the reference ends; default: 28 windows, or the first 30 % of a long log.",
+        show_default=False,
+    ),
+]
 
 
 def register(root: typer.Typer) -> None:
@@ -45,8 +55,12 @@ class Door:
 @contextlib.contextmanager
 def open_door(home: Path | None) -> Iterator[Door]:
     """The platform's database and artefacts, by the settings; closed afterwards."""
+    import structlog
+
     from monitor.cli.processes import make_tools
 
+    # stdout is for results; the stream is looked up each time, since a test may replace it
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     settings = Settings.load(home=home)
     tools = make_tools(settings, database_url(settings), children=False)
     try:
@@ -56,9 +70,13 @@ def open_door(home: Path | None) -> Iterator[Door]:
 
 
 def watch(
-    files: Annotated[str, typer.Argument(help="A path or a quoted pattern: 'logs/*.parquet'.")],
-    model: Annotated[str, typer.Option("--model", help="The model's name.")],
-    time: Annotated[str | None, typer.Option("--time", help="As in backtest; needed the first time only.")] = None,
+    files: Annotated[
+        str | None, typer.Argument(help="A path or a quoted pattern: 'logs/*.parquet'.", show_default=False)
+    ] = None,
+    model: Annotated[str, typer.Option("--model", help="The model's name.")] = "",
+    time: Annotated[
+        str | None, typer.Option("--time", help="As in backtest; needed the first time only.", show_default=False)
+    ] = None,
     target: look.TargetOption = None,
     prediction: look.PredictionOption = None,
     score: look.ScoreOption = None,
@@ -66,34 +84,50 @@ def watch(
     identifier: look.IdOption = None,
     label_time: look.LabelTimeOption = None,
     window: look.WindowOption = "auto",
-    reference_until: look.UntilOption = None,
+    reference_until: UntilOption = None,
     once: Annotated[bool, typer.Option("--once", help="Read what is there, check it, and end.")] = False,
-    every: Annotated[float, typer.Option("--every", help="Seconds between two looks for new files.")] = 10.0,
+    every: Annotated[float, typer.Option("--every", min=0.1, help="Seconds between two looks for new files.")] = 10.0,
     home: HomeOption = None,
 ) -> None:
     """Follow files as a model's production log. The flags are remembered: the next time only --model is needed."""
-    from monitor.cli.watching import Watch
+    from monitor.cli.watching import Flags, Watch
+    from monitor.up import running_supervisor
 
+    if not model:
+        raise BadInput("expected the model's name: --model NAME")
+    others = (target, prediction, score, drop, identifier, label_time)
+    if time is None and any(other is not None for other in others):
+        raise BadInput("expected --time together with the other columns: all of them are said once, the first time")
     columns = None
     if time is not None:
         columns = look.columns_from(time, target, prediction, score, identifier, label_time, drop)
+    flags = Flags(pattern=files, columns=columns, window=window, reference_until=reference_until)
     with open_door(home) as door:
-        following = Watch.begin(
-            door.tools, files, model=model, columns=columns, window=window, reference_until=reference_until, say=say
-        )
-        following.run(once=once, every_seconds=every)
+        following = Watch.begin(door.tools, flags, model=model, say=say)
+        if once:
+            for sentence in following.once():
+                print(sentence)
+            return
+        if door.settings.database_url is None and running_supervisor(door.settings) is None:
+            say("holdfast up is not running: rows are taken in and wait for their checks until it is (or use --once)")
+        following.run(every_seconds=every)
 
 
 @app.command("list")
 def list_models(home: HomeOption = None) -> None:
     """The models, their champion and how far up the ladder they stand."""
-    from monitor.db.registry import champion, models
+    from monitor.db.read_model import model_history
+    from monitor.db.registry import models
 
     with open_door(home) as door, door.transaction() as session:
-        for model in models(session):
-            version = champion(session, model) if model.champion_id else None
-            serving = f"{version.name} ({version.flavour})" if version else "no version"
-            print(f"{model.name:<24} {model.task:<16} tier {model.tier}  {serving}")
+        histories = [model_history(session, model.name) for model in models(session)]
+    if not histories:
+        say("no model yet: holdfast watch 'logs/*.parquet' --model NAME --time COLUMN")
+    for history in histories:
+        champion = history.champion
+        serving = f"{champion.name} ({champion.flavour})" if champion else "no version"
+        rungs = " + ".join(rung.name.lower() for rung in history.rungs if rung.stands) or "registered"
+        print(f"{history.name:<24} {history.task:<16} tier {history.tier}  {serving:<14} {rungs}")
 
 
 @app.command()
@@ -123,9 +157,12 @@ def attach(
         raise BadInput("expected either a FILE, or --factory NAME with --weights FILE.safetensors")
     if (factory is None) != (weights is None):
         raise BadInput("expected --factory and --weights together")
+    if convert and weights is not None:
+        raise BadInput("expected --convert with a FILE: safetensors need no conversion")
     with open_door(home) as door:
         request = Request(path=file or weights or Path(), convert=convert, factory=factory)
-        print(attach_artefact(door.tools, model, request, by=COMMAND_LINE))
+        for sentence in attach_artefact(door.tools, model, request, by=COMMAND_LINE):
+            print(sentence)
 
 
 @routes.command()
@@ -141,7 +178,10 @@ def add(
     from monitor.cli.actor import COMMAND_LINE
     from monitor.db.engine import database_now
     from monitor.db.registry import model_named
+    from monitor.notify.channels import check_url
 
+    if (wrong := check_url(url)) is not None:
+        raise BadInput(wrong)
     with open_door(home) as door, door.transaction() as session:
         chosen = model_named(session, model) if model else None
         add_route(
@@ -169,5 +209,8 @@ def drill(model: Annotated[str, typer.Argument(help="The model's name.")], home:
     from monitor.jobs.drill import run_drill
 
     with open_door(home) as door:
-        for sentence in run_drill(door.tools, model, by=COMMAND_LINE):
-            print(sentence)
+        drilled = run_drill(door.tools, model, by=COMMAND_LINE)
+    for sentence in drilled.sentences:
+        print(sentence)
+    if not drilled.delivered:
+        raise typer.Exit(1)

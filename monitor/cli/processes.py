@@ -140,4 +140,4 @@ def _serve(factory: str) -> None:
     settings = Settings.load()
     configure_logging()
     _given_database(settings)
-    uvicorn.run(factory, factory=True, host=settings.host, port=settings.port, log_level="warning")
+    uvicorn.run(factory, factory=True, host=settings.host, port=settings.port, log_level="warning", access_log=False)

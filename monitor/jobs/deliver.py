@@ -89,11 +89,11 @@ def _claim(session: Session) -> _Owed | None:
     if row is None:
         return None
     outbox, route = row
-    token = uuid.uuid4().hex
-    taken = {"token": token, "lease_until": _NOW + LEASE, "attempts": outbox.attempts + 1}
+    token, attempts = uuid.uuid4().hex, outbox.attempts + 1
+    taken = {"token": token, "lease_until": _NOW + LEASE, "attempts": attempts}
     session.execute(update(Outbox).where(Outbox.id == outbox.id).values(**taken))
     return _Owed(
-        id=outbox.id, token=token, url=route.url, route=route.name, event=outbox.event, attempts=outbox.attempts + 1,
+        id=outbox.id, token=token, url=route.url, route=route.name, event=outbox.event, attempts=attempts,
         message=outbox.message,
     )  # fmt: skip
 

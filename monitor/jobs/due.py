@@ -142,7 +142,8 @@ class Streams:
         """Windows whose labels are mature, and measured ones whose labels went on coming."""
         if not self.has_labels:
             return
-        fresh = self._unjudged(version, "performance", since=self.closed - _LABELS_AWAITED * self.width)
+        unmeasured = self._unjudged(version, "performance", since=self.closed - _LABELS_AWAITED * self.width)
+        fresh = [window for window in unmeasured if not self._awaits_labels(window.end)]
         measured = incomplete(self.session, version.id, monitor_id=self.monitors["performance"].id)
         coverage = self._coverage(version, [*fresh, *measured])
         for window in sorted([*fresh, *measured]):
@@ -153,6 +154,11 @@ class Streams:
                 yield Due(window=window, coverage=now)
             elif window in measured and self._grew(measured[window][1], now):
                 yield Due(window=window, revision=measured[window][0] + 1, coverage=now)
+
+    def _awaits_labels(self, end: datetime) -> bool:
+        """Whether a source that tells up to when its labels are complete has not come so far yet: no need to count."""
+        told = self.model.label_watermark
+        return told is not None and told < end + timedelta(seconds=self.settings.label_delay_seconds)
 
     def is_mature(self, end: datetime, coverage: Coverage) -> bool:
         """Whether enough labels of a window that ended at `end` have come, or no more are awaited."""
@@ -182,7 +188,7 @@ class Streams:
             [min(self.traffic[version.id]), *([reference.ends] if reference else [])]
         )
         for window in grid(floor_to_grid(begin, period), reached, period):
-            coverage = self._sum(version, window)
+            coverage = Coverage(kept=0, labelled=0) if self._awaits_labels(window.end) else self._sum(version, window)
             if coverage.labelled and self.is_mature(window.end, coverage):
                 yield window
             else:

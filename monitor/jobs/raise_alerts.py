@@ -98,12 +98,14 @@ def _newest(session: Session, model: Model) -> dict[str, Alert]:
 def _continued(newest: Alert | None, signal: Signal) -> Alert | None:
     """The alert that the signal goes on with; None begins a new one.
 
-    Drift that comes back within seven days is the same incident: its alert opens again, without a new message.
+    Drift of the same features that comes back within seven days is the same incident: its alert opens again, without a
+    new message.
     """
     if newest is None or newest.state != AlertState.RESOLVED:
         return newest
     snapshot = AlertSnapshot.from_document(newest.snapshot)
-    back = signal.kind is AlertKind.DRIFT and signal.condition is Condition.FIRING
+    same = not set(signal.culprits).isdisjoint(newest.culprits)
+    back = signal.kind is AlertKind.DRIFT and signal.condition is Condition.FIRING and same
     if not back or signal.window.start - snapshot.seen_until >= _SAME_INCIDENT:
         return None
     newest.snapshot = replace(snapshot, state=AlertState.FIRING, clear_windows=0).to_document()

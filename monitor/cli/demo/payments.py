@@ -70,9 +70,9 @@ class Event:
 
 
 UNIT_ERROR = Event(id="unit_error", kind="quality", first_day=32, last_day=34)
-MIX_SHIFT = Event(id="mix_shift", kind="harmless_shift", first_day=37, last_day=42)
-EVASION = Event(id="evasion", kind="evasion", first_day=52, last_day=56)
-HARMFUL_SHIFT = Event(id="harmful_shift", kind="harmful_shift", first_day=63, last_day=10_000)
+MIX_SHIFT = Event(id="mix_shift", kind="harmless_shift", first_day=37, last_day=41)
+EVASION = Event(id="evasion", kind="evasion", first_day=52, last_day=55)
+HARMFUL_SHIFT = Event(id="harmful_shift", kind="harmful_shift", first_day=68, last_day=10_000)
 SCRIPT = (UNIT_ERROR, MIX_SHIFT, EVASION, HARMFUL_SHIFT)
 
 

@@ -147,7 +147,7 @@ class Demo:
         while not ready():
             if time.monotonic() > deadline:
                 raise Unavailable(f"waited {seconds:.0f} s for {what}: see holdfast logs --home {self.settings.home}")
-            time.sleep(0.1)
+            time.sleep(0.3)
 
     def _behind(self) -> int:
         with transaction(self.tools.engine) as session:
@@ -156,7 +156,7 @@ class Demo:
 
     def _idle(self) -> bool:
         with transaction(self.tools.engine) as session:
-            return plan(session) == 0 and not has_live(session)
+            return not has_live(session) and plan(session) == 0
 
 
 def _fresh_database(settings: Settings) -> str:
