@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Registered models.", no_args_is_help=True)
 routes = typer.Typer(help="Where messages go.", no_args_is_help=True)
 
+MutableOption = Annotated[
+    str | None,
+    typer.Option(
+        "--mutable", help="Features that an attacker or a fault may change: a,b,c. Stress tests move these.",
+        show_default=False,
+    ),
+]  # fmt: skip
 UntilOption = Annotated[
     str | None,
     typer.Option(
@@ -85,6 +92,7 @@ def watch(
     label_time: look.LabelTimeOption = None,
     window: look.WindowOption = "auto",
     reference_until: UntilOption = None,
+    mutable: MutableOption = None,
     once: Annotated[bool, typer.Option("--once", help="Read what is there, check it, and end.")] = False,
     every: Annotated[float, typer.Option("--every", min=0.1, help="Seconds between two looks for new files.")] = 10.0,
     home: HomeOption = None,
@@ -101,7 +109,9 @@ def watch(
     columns = None
     if time is not None:
         columns = look.columns_from(time, target, prediction, score, identifier, label_time, drop)
-    flags = Flags(pattern=files, columns=columns, window=window, reference_until=reference_until)
+    flags = Flags(
+        pattern=files, columns=columns, window=window, reference_until=reference_until, mutable=look.names(mutable)
+    )
     with open_door(home) as door:
         following = Watch.begin(door.tools, flags, model=model, say=say)
         if once:
@@ -147,6 +157,7 @@ def attach(
     weights: Annotated[
         Path | None, typer.Option("--weights", help="Its weights as safetensors.", show_default=False)
     ] = None,
+    mutable: MutableOption = None,
     home: HomeOption = None,
 ) -> None:
     """Give a monitored model its artefact, so that it can be stress-tested."""
@@ -160,7 +171,12 @@ def attach(
     if convert and weights is not None:
         raise BadInput("expected --convert with a FILE: safetensors need no conversion")
     with open_door(home) as door:
-        request = Request(path=file or weights or Path(), convert=convert, factory=factory)
+        request = Request(
+            path=file or weights or Path(),
+            convert=convert,
+            factory=factory,
+            mutable=None if mutable is None else look.names(mutable),
+        )
         for sentence in attach_artefact(door.tools, model, request, by=COMMAND_LINE):
             print(sentence)
 

@@ -21,7 +21,16 @@ from monitor.cli.history import REFERENCE_SHARE, Columns, History, read_rows, un
 from monitor.db.engine import database_now, transaction
 from monitor.db.read_alerts import alert_list
 from monitor.db.read_model import model_history
-from monitor.db.registry import Model, ModelSettings, Source, model_named, models, source_of
+from monitor.db.registry import (
+    Model,
+    ModelSettings,
+    Source,
+    feature_schema,
+    model_named,
+    models,
+    schema_of,
+    source_of,
+)
 from monitor.drift.reference import MIN_WINDOWS
 from monitor.errors import BadInput, HoldfastError, NotFound
 from monitor.intake.ingest import advance_watermark, ingest
@@ -45,6 +54,7 @@ class Flags:
     columns: Columns | None
     window: str = "auto"
     reference_until: str | None = None
+    mutable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +77,7 @@ class Watch:
             known = model in {registered.name for registered in models(session)}
             source = _source(session, model_named(session, model)) if known else None
             if source is not None:
-                _require_same(source, ModelSettings.of(model_named(session, model)), flags)
+                _require_same(session, model_named(session, model), source, flags)
         if source is None:
             pattern, columns = _first_flags(flags, model)
             follow = _follow if known else _register
@@ -82,6 +92,7 @@ class Watch:
             history = model_history(session, self.model)
             alerts = [line for line in alert_list(session, model=self.model).live if not line.drill]
         told = [f"{self.model}: {history.headline}"]
+        told += [f"  {check.kind:<12} until {check.ends:%-d %b %Y}: {check.words}" for check in history.checks]
         told += [f"  {line.severity.upper()} #{line.id} since {line.starts:%-d %b %Y}: {line.title}" for line in alerts]
         if history.next_rung:
             told.append(f"  next: {history.next_rung.command}  ({history.next_rung.gives})")
@@ -193,7 +204,7 @@ def _first_flags(flags: Flags, model: str) -> tuple[str, Columns]:
     return str(Path(flags.pattern).expanduser().absolute()), flags.columns
 
 
-def _require_same(source: Source, settings: ModelSettings, flags: Flags) -> None:
+def _require_same(session: Session, model: Model, source: Source, flags: Flags) -> None:
     """Flags that are said again must be those that were remembered: others would change what the log means."""
     if flags.pattern is not None and (said := str(Path(flags.pattern).expanduser().absolute())) != source.location:
         raise BadInput(f"expected the files that are followed already, {source.location}, got {said}: leave them out")
@@ -202,8 +213,15 @@ def _require_same(source: Source, settings: ModelSettings, flags: Flags) -> None
         other = [name for name, value in asdict(remembered).items() if asdict(flags.columns)[name] != value]
         was = ", ".join(f"{name} {_words(asdict(remembered)[name])}" for name in other)
         raise BadInput(f"expected the columns as they were the first time ({was}): leave these flags out")
-    if flags.window != "auto" and parse_width(flags.window) != timedelta(seconds=settings.window_seconds):
-        raise BadInput(f"expected windows of {settings.window_seconds / 3600:g} h as before, got {flags.window}")
+    seconds = ModelSettings.of(model).window_seconds
+    if flags.window != "auto" and parse_width(flags.window) != timedelta(seconds=seconds):
+        raise BadInput(f"expected windows of {seconds / 3600:g} h as the first time, got {flags.window}: leave it out")
+    declared = {feature.name for feature in schema_of(feature_schema(session, model)).features if feature.mutable}
+    if flags.mutable and set(flags.mutable) != declared:
+        raise BadInput(
+            f"expected the mutable features that were declared ({', '.join(sorted(declared)) or 'none'}), "
+            f"got {', '.join(flags.mutable)}: declare others with holdfast model attach … --mutable"
+        )
 
 
 def _words(value: Any) -> str:
@@ -222,7 +240,7 @@ def _register(tools: Tools, flags: Flags, columns: Columns, name: str, say: Say)
         name=name,
         owner="me",
         task=history.task,
-        schema=history.schema,
+        schema=history.schema.with_mutable(flags.mutable),
         settings=model_settings(history, policy=True),
         windows=windows,
         judged=history.within(history.reference),
