@@ -77,7 +77,8 @@ def check_url(url: str) -> str | None:
     if url.startswith("console:"):
         return None
     if url.startswith("file:"):
-        return None if urlsplit(url).path.startswith("/") else "expected file:///an/absolute/path"
+        whole = urlsplit(url).netloc in ("", "localhost") and urlsplit(url).path.startswith("/")
+        return None if whole else "expected file:///an/absolute/path"
     if _service(url) is None:
         return f"{mask(url)} is no apprise URL: see https://appriseit.com/services for the form of each service"
     return None
