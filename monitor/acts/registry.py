@@ -1,6 +1,7 @@
 """Models and versions come to be here: guard, write, record, in the transaction that the door opened."""
 
 import re
+from collections.abc import Iterable
 from datetime import datetime
 
 from sqlalchemy import func, select
@@ -121,6 +122,27 @@ def attach(session: Session, version: Version, manifest: Manifest, *, by: Actor,
         session, "version.attached", by=by.id, subject=f"version:{version.id}", at=now, model=model.name,
         flavour=version.flavour, manifest_sha256=version.manifest_sha256,
     )  # fmt: skip
+
+
+def declare_mutable(session: Session, model: Model, names: Iterable[str], *, by: Actor, now: datetime) -> Schema:
+    """Say which features an attacker or a fault may change; stress tests move these alone. Returns the schema.
+
+    Raises:
+        NotAllowed: `by` may not configure.
+        SchemaMismatch: the model has no such feature.
+    """
+    authorize(by, Action.CONFIGURE)
+    declared = session.scalars(select(FeatureSchema).where(FeatureSchema.model_id == model.id).with_for_update()).all()
+    newest = max(declared, key=lambda row: row.number)
+    schema = Schema.from_document(newest.document).with_mutable(names)
+    newest.document = schema.to_document()  # what the data are is unchanged, so that references and traces stay
+    session.flush()
+    mutable = [feature.name for feature in schema.features if feature.mutable]
+    record(
+        session, "model.mutable_declared", by=by.id, subject=f"model:{model.id}", at=now, model=model.name,
+        mutable=mutable,
+    )  # fmt: skip
+    return schema
 
 
 def _authorize_version(by: Actor, state: str) -> None:

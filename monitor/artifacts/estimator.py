@@ -12,13 +12,24 @@ from monitor.schema import FloatArray, Schema
 
 Score = Callable[[FloatArray], FloatArray]
 
-# Compiled types of scikit-learn that skops leaves to the caller's judgement.
+# Types that hold numbers and run no code of the file's choice, which skops leaves to the caller's judgement. Without
+# numpy.dtype no pipeline with an encoder could be read. functools.partial and search objects stay out.
 TRUSTED = frozenset(
     {
-        "sklearn.tree._tree.Tree",
+        "numpy.dtype",
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.calibration._SigmoidCalibration",
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-        "sklearn.neighbors._kd_tree.KDTree",
+        "sklearn.feature_selection._univariate_selection.chi2",
+        "sklearn.feature_selection._univariate_selection.f_classif",
+        "sklearn.feature_selection._univariate_selection.f_regression",
+        "sklearn.metrics._dist_metrics.EuclideanDistance64",
         "sklearn.neighbors._ball_tree.BallTree",
+        "sklearn.neighbors._kd_tree.KDTree",
+        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+        "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+        "sklearn.tree._tree.Tree",
+        "sklearn.utils._bunch.Bunch",
     }
 )
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from sqlalchemy.orm import Session
 
-from monitor.acts.registry import attach
+from monitor.acts.registry import attach, declare_mutable
 from monitor.artifacts import Flavour, LoadedModel, Manifest, attach_converted, attach_file, convert_sklearn, load_model
 from monitor.db.engine import database_now, transaction
 from monitor.db.registry import (
@@ -42,6 +42,7 @@ class Request:
     path: Path
     convert: bool = False
     factory: str | None = None
+    mutable: tuple[str, ...] | None = None  # None: as declared before
 
 
 def attach_artefact(tools: Tools, name: str, request: Request, *, by: Actor) -> list[str]:
@@ -55,17 +56,20 @@ def attach_artefact(tools: Tools, name: str, request: Request, *, by: Actor) -> 
     """
     with transaction(tools.engine) as session:
         model = model_named(session, name)
-        version, schema = champion(session, model), schema_of(feature_schema(session, model))
+        version, now = champion(session, model), database_now(session)
+        schema = schema_of(feature_schema(session, model))
+        if request.mutable is not None:
+            schema = declare_mutable(session, model, request.mutable, by=by, now=now)
         rows = _known_rows(session, model, version)
         manifest = _manifest(tools, rows, schema, model.task, request)
         loaded = load_model(manifest, tools.store, tools.factories)
         scores = _scores(loaded, schema, rows.head(SAMPLE_ROWS), request.path)
-        attach(session, version, manifest, by=by, now=database_now(session))
+        attach(session, version, manifest, by=by, now=now)
         told = [f"{name} {version.name} has a {manifest.flavour} artefact, sha256 {manifest.sha256[:12]}…"]
         told.append(_agreement(rows.head(SAMPLE_ROWS), scores, model.task))
         measured = baseline_for(loaded, rows, schema, ModelSettings.of(model), task=model.task)
         version.baseline = version.baseline | measured
-        return [*told, _tested(measured)]
+        return [*told, *_tested(measured, schema)]
 
 
 def _manifest(tools: Tools, rows: pd.DataFrame, schema: Schema, task: str, request: Request) -> Manifest:
@@ -145,9 +149,15 @@ def _agreement(rows: pd.DataFrame, scores: FloatArray, task: str) -> str:
     )
 
 
-def _tested(measured: dict[str, object]) -> str:
+def _tested(measured: dict[str, object], schema: Schema) -> list[str]:
     stress = measured.get("stress")
     if not isinstance(stress, dict):
-        return "not stress-tested yet: too few of its traces have labels"
+        return ["not stress-tested yet: too few of its traces have labels"]
     figure = f"{stress['metric'].replace('_', ' ')} {stress['value']:.3f} [{stress['low']:.3f}, {stress['high']:.3f}]"
-    return f"stress-tested: {figure} at {stress['level']}, {stress['clean']:.3f} without an attack"
+    told = [f"stress-tested: {figure} at {stress['level']}, {stress['clean']:.3f} without an attack"]
+    if not any(feature.mutable for feature in schema.features):
+        told.append(
+            "CAUTION: no feature is declared mutable, so that nothing was attacked and only noise was tried: "
+            "say --mutable A,B where you register or attach a model"
+        )
+    return told
