@@ -163,7 +163,7 @@ def _still_firing(counted: AlertSnapshot, signal: Signal, *, why: str | None) ->
         state=AlertState.FIRING,  # whoever acknowledged it did not acknowledge this
         kind=counted.kind if counted.kind is AlertKind.PERFORMANCE else signal.kind,
         notified_effect=max(counted.notified_effect, signal.effect),
-        culprits=tuple(dict.fromkeys(counted.culprits + signal.culprits)),
+        culprits=tuple(dict.fromkeys(signal.culprits + counted.culprits)),  # what is largest now comes first
     )
     return Transition(snapshot=told, notice=Notice.UPDATED, why=why)
 

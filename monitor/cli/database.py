@@ -24,10 +24,8 @@ def upgrade() -> None:
     url = os.environ.get("HOLDFAST_MIGRATE_URL") or settings.database_url
     if url is None:
         url = embedded.start(settings.home)
-    connected = engine.make_engine(url)
-    engine.ping(connected)
-    connected.dispose()
-    migrate.upgrade(url)
+    with engine.opened(url):
+        migrate.upgrade(url)
     print("the schema is up to date")
 
 
@@ -39,7 +37,6 @@ def check() -> None:
     settings = Settings.load()
     if settings.database_url is None:
         raise BadInput("expected DATABASE_URL; the embedded database is migrated by itself")
-    connected = engine.make_engine(settings.database_url)
-    engine.ping(connected)
-    migrate.check(connected)
+    with engine.opened(settings.database_url) as connected:
+        migrate.check(connected)
     print("the schema fits")

@@ -52,10 +52,8 @@ def database_url(settings: Settings) -> str:
     from monitor.db import embedded, engine, migrate
 
     if settings.database_url:
-        connected = engine.make_engine(settings.database_url)
-        engine.ping(connected)
-        migrate.check(connected)
-        connected.dispose()
+        with engine.opened(settings.database_url) as connected:
+            migrate.check(connected)
         return settings.database_url
     url = embedded.start(settings.home)
     migrate.upgrade(url)
@@ -67,13 +65,11 @@ def sign_in_url(settings: Settings, url: str, *, user: str = ADMIN) -> str:
     from monitor.db import engine, users
     from monitor.governance.roles import Role
 
-    connected = engine.make_engine(url)
-    with engine.transaction(connected) as session:
+    with engine.opened(url) as connected, engine.transaction(connected) as session:
         person = users.find_user(session, user)
         if person is None:
             person = users.create_user(session, user, [Role.ADMIN, Role.OPERATOR, Role.APPROVER])
         token = users.make_link(session, person, lifetime=timedelta(hours=LINK_HOURS))
-    connected.dispose()
     return f"{settings.link}/?once={token}"
 
 
@@ -144,9 +140,7 @@ def _model_sentences(url: str) -> list[str]:
     from monitor.db import engine, migrate
     from monitor.db.read_overview import overview
 
-    connected = engine.make_engine(url)
-    try:
-        engine.ping(connected)
+    with engine.opened(url) as connected:
         migrate.check(connected)
         with engine.transaction(connected) as session:
             found = overview(session)
@@ -154,8 +148,6 @@ def _model_sentences(url: str) -> list[str]:
                 f"  {row.name:<20} {row.verdict or 'no window yet':<24} {row.why or row.sentence}" for row in found.rows
             ]
             return [found.headline, *lines]
-    finally:
-        connected.dispose()
 
 
 def doctor(home: HomeOption = None, port: PortOption = None) -> None:
@@ -198,11 +190,9 @@ def _examinations(settings: Settings) -> list[tuple[str, Any]]:
 
         kind = "given by DATABASE_URL" if settings.database_url else "embedded"
         was_running = settings.database_url or embedded.running(settings.home)
-        connected = engine.make_engine(settings.database_url or embedded.start(settings.home))
-        engine.ping(connected)
-        with engine.transaction(connected) as session:
+        url = settings.database_url or embedded.start(settings.home)
+        with engine.opened(url) as connected, engine.transaction(connected) as session:
             version = session.execute(text("SHOW server_version")).scalar_one()
-        connected.dispose()
         if not was_running:
             embedded.stop(settings.home)
         return f"{version}, {kind}"

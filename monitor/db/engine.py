@@ -52,6 +52,21 @@ def ping(engine: Engine) -> None:
         ) from error
 
 
+@contextmanager
+def opened(url: str) -> Iterator[Engine]:
+    """An engine on a database that answers; its connections are closed at the end.
+
+    Raises:
+        Unavailable: nobody answers.
+    """
+    engine = make_engine(url)
+    try:
+        ping(engine)
+        yield engine
+    finally:
+        engine.dispose()
+
+
 def sessions(engine: Engine) -> sessionmaker[Session]:
     """A factory of sessions whose rows stay readable after COMMIT."""
     return sessionmaker(engine, expire_on_commit=False)

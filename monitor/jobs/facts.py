@@ -25,6 +25,17 @@ class Known:
     judgement: Judgement
 
     @property
+    def leading(self) -> tuple[str, ...]:
+        """The moved features that an alert names as culprits: the largest, and those at least half as large.
+
+        Magnitude is √PSI, which is comparable across kinds of features; the others are told of as moved too.
+        """
+        features = self.runs["drift"].document.get("features", {}) if "drift" in self.runs else {}
+        size = {name: features.get(name, {}).get("magnitude") or 0.0 for name in self.facts.moved}
+        largest = max(size.values(), default=0.0)
+        return tuple(sorted((name for name in size if size[name] >= largest / 2), key=lambda name: -size[name]))
+
+    @property
     def is_judged(self) -> bool:
         """Whether a verdict can be given: broken data, a detector that saw the window, or mature labels."""
         drift = self.runs.get("drift")

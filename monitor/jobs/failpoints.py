@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import time
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -74,3 +75,4 @@ def _fire(armed: _Armed) -> None:
     if armed.mode is Mode.RAISE:
         raise FailpointReached(f"failpoint {armed.name}")
     os.kill(os.getpid(), signal.SIGKILL if armed.mode is Mode.KILL9 else signal.SIGSTOP)
+    time.sleep(0.1)  # another thread may have taken the signal: this one must not go on before the process stops

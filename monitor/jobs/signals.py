@@ -63,7 +63,7 @@ def _drift(model: str, known: Known) -> Signal:
         severity=Severity.TICKET,
         verdict=known.judgement.verdict,
         effect=max(effects, default=0.0),
-        culprits=known.facts.moved,
+        culprits=known.leading,
         sentence=known.runs["drift"].sentence,
     )
 
@@ -81,7 +81,7 @@ def _performance(model: str, known: Known) -> Signal:
         severity=Severity.PAGE,
         verdict=known.judgement.verdict,
         effect=beyond if harmful else 0.0,
-        culprits=facts.moved,
+        culprits=known.leading,
         sentence=known.judgement.sentence,
     )
 

@@ -67,10 +67,10 @@ def revised_title(model: str, culprits: Sequence[str], verdict: Verdict) -> str:
     """What a drift alert says once labels have told.
 
     >>> revised_title("fraud", ["age", "amount"], Verdict.HARMLESS_DRIFT)
-    'fraud: harmless drift of age and 1 more'
+    'fraud: age and 1 more moved: harmless drift'
     """
     more = f" and {len(culprits) - 1} more" if len(culprits) > 1 else ""
-    return f"{model}: {_TITLES[verdict]} of {culprits[0]}{more}" if culprits else f"{model}: {_TITLES[verdict]}"
+    return f"{model}: {culprits[0]}{more} moved: {_TITLES[verdict]}" if culprits else f"{model}: {_TITLES[verdict]}"
 
 
 def _when(snapshot: AlertSnapshot) -> str:
@@ -92,7 +92,7 @@ def _features(known: Known, signal: Signal) -> list[str]:
 
 def _advice(advice: str) -> tuple[str, str]:
     """What to do, and what not to do."""
-    do, _, dont = advice.partition("Do NOT ")
+    do, _, dont = advice.removeprefix("DO: ").partition("Do NOT ")
     return do.strip(), dont.strip()
 
 

@@ -62,6 +62,7 @@ def test_each_window_is_checked_once_by_each_monitor(engine: Engine, tmp_path: P
     assert {run.status for run in rows_of(engine, CheckRun)} == {"ok"}
 
 
+@pytest.mark.slow
 def test_day_by_day_gives_bit_for_bit_what_catching_up_gives(engine: Engine, server_url: str, tmp_path: Path):
     world = World(shift=(REFERENCE_DAYS + 3, 0.5))
     register(engine, world)
@@ -98,6 +99,7 @@ def test_a_small_window_is_insufficient_and_counted_with_the_next(engine: Engine
     assert second.document["rows"] == 230
 
 
+@pytest.mark.slow
 def test_a_version_without_reference_learns_normal_and_then_goes_on(engine: Engine, tmp_path: Path):
     register(engine, World(), reference=False, served=False)
     for number in range(16):
@@ -130,6 +132,7 @@ def test_reference_performance_is_learned_once_from_the_reference(engine: Engine
     assert version.baseline["limit"] == pytest.approx(version.baseline["metric"]["value"] - 0.02)
 
 
+@pytest.mark.slow
 def test_a_stress_tick_is_held_against_registration(engine: Engine, tmp_path: Path):
     tools = tools_for(engine, tmp_path)
     world = World()
@@ -144,6 +147,7 @@ def test_a_stress_tick_is_held_against_registration(engine: Engine, tmp_path: Pa
     assert campaigns[0].report["levels"][1]["level"] == "S2"
 
 
+@pytest.mark.slow
 def test_a_model_that_became_fragile_fires(engine: Engine, tmp_path: Path):
     tools = tools_for(engine, tmp_path)
     world = World()

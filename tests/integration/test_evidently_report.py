@@ -107,6 +107,7 @@ def test_a_report_that_evidently_cannot_make_is_an_error_in_one_line(tmp_path: P
         render(nothing, tmp_path)
 
 
+@pytest.mark.slow
 def test_the_platform_does_not_import_evidently_to_order_a_report():
     code = "import sys, monitor.jobs.report; sys.exit('evidently' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from sqlalchemy import Engine, select
 
 from monitor.db.engine import transaction
@@ -107,6 +108,7 @@ def test_a_version_that_no_trace_reports_has_no_stream(engine: Engine):
     assert [payload["version_id"] for payload in payloads] == [champion]
 
 
+@pytest.mark.slow
 def test_a_day_without_any_trace_is_checked_and_found_silent(engine: Engine, tmp_path: Path):
     register(engine, World())
     serve(engine, World(), REFERENCE_DAYS)

@@ -178,6 +178,7 @@ def counted(session: Session, governed: Governed, days: int) -> None:
     session.flush()
 
 
+@pytest.mark.slow
 def test_the_promotion_job_brings_what_is_normal_for_the_candidate(engine: Engine, tmp_path: Path):
     tools = tools_for(engine, tmp_path, failpoint="promote.before_commit:raise")
     with transaction(engine) as session:

@@ -58,6 +58,7 @@ def work(tools: Tools, name: str = "w1") -> None:
     assert Worker(tools, name, kinds=["retrain"]).run_once()
 
 
+@pytest.mark.slow
 def test_a_candidate_that_learned_the_new_world_awaits_promotion(engine: Engine, tmp_path: Path):
     tools = tools_for(engine, tmp_path)
     number = approved(engine, tools)
@@ -112,6 +113,7 @@ def test_the_held_out_rows_are_the_last_and_never_trained_on(engine: Engine, tmp
     assert train_child.read_candidates(tmp_path, ["noise"])[0].provenance["rows"] == 400
 
 
+@pytest.mark.slow
 def test_the_same_snapshot_gives_the_same_weights(engine: Engine, tmp_path: Path):
     tools = tools_for(engine, tmp_path, failpoint="train.before_commit:raise")
     number = approved(engine, tools)
@@ -131,6 +133,7 @@ def test_the_same_snapshot_gives_the_same_weights(engine: Engine, tmp_path: Path
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
 def test_a_training_takes_the_newest_rows_and_begins_again_with_the_same(engine: Engine, tmp_path: Path):
     tools = tools_for(engine, tmp_path, failpoint="train_step.before_commit:raise")
     number = approved(engine, tools)
@@ -144,6 +147,7 @@ def test_a_training_takes_the_newest_rows_and_begins_again_with_the_same(engine:
         assert read_material(session, proposal).snapshot.to_document() == began
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_before_the_commit_leaves_nothing_and_the_next_one_finishes(engine: Engine, tmp_path: Path):
     tools = tools_for(engine, tmp_path, failpoint="train.before_commit:raise")
     number = approved(engine, tools)
@@ -173,6 +177,7 @@ def test_too_few_labels_end_the_proposal_in_a_sentence(engine: Engine, tmp_path:
         assert session.scalars(select(Job.state).where(Job.kind == "retrain")).all() == ["done"]
 
 
+@pytest.mark.slow
 def test_a_candidate_that_does_not_clear_the_trigger_fails_with_the_reason(engine: Engine, tmp_path: Path):
     tools = tools_for(engine, tmp_path)
     number = approved(engine, tools)
@@ -188,6 +193,7 @@ def test_a_candidate_that_does_not_clear_the_trigger_fails_with_the_reason(engin
         assert session.get_one(Model, proposal.model_id).champion_id == proposal.champion_id
 
 
+@pytest.mark.slow
 def test_a_champion_without_an_artefact_is_judged_by_its_traces(engine: Engine, tmp_path: Path):
     tools = tools_for(engine, tmp_path)
     number = approved(engine, tools, artefact=False)

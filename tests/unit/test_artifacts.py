@@ -157,6 +157,7 @@ class Spy:
         return exec, (f"import os; open({str(self.note)!r}, 'w').write(repr(dict(os.environ)))",)
 
 
+@pytest.mark.slow
 def test_a_malicious_pickle_sees_no_database_address(tmp_path, monkeypatch):
     monkeypatch.setenv("DATABASE_URL", "postgresql://user:secret@db/holdfast")
     monkeypatch.setenv("HOLDFAST_HOME", "/srv/holdfast")

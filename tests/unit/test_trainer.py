@@ -65,6 +65,7 @@ def test_training_leaves_the_global_random_state_alone():
     assert torch.equal(torch.rand(4), expected)
 
 
+@pytest.mark.slow
 def test_hardening_raises_robust_auc_on_mutable_features():
     schema, X, y = table(3_000)
     threat = ThreatModel.from_schema(schema, X)
