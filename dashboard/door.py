@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 import streamlit as st
 from sqlalchemy import Engine
@@ -25,6 +25,9 @@ from monitor.errors import HoldfastError
 from monitor.settings import Settings
 
 SCRIPT = Path(__file__).with_name("app.py")
+VIEW_PATHS = frozenset(f"/{view.stem}" for view in SCRIPT.with_name("views").glob("[!_]*.py"))
+ASKED = "holdfast_asked"  # the view that was last loaded, so that a sign-in leads there
+ASKED_SECONDS = 900
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),  # a sign-in link must not travel on in a Referer
@@ -85,13 +88,26 @@ def _sign_in(request: Request, engine: Engine) -> Response:
             token = redeem_link(session, once)
     except HoldfastError as error:
         return HTMLResponse(pages.link_refused(str(error)), status_code=403)
-    response = RedirectResponse("/", status_code=303)
+    response = RedirectResponse(_asked(request), status_code=303)
+    response.delete_cookie(ASKED)
     set_session(response, token, secure=request.url.scheme == "https")
     return response
 
 
+def _asked(request: Request) -> str:
+    """The view that was asked for before the sign-in, Overview without one; never a place outside."""
+    asked = urlsplit(unquote(request.cookies.get(ASKED, "")))
+    return f"{asked.path}?{asked.query}" if asked.path in VIEW_PATHS and not asked.netloc else "/"
+
+
+def _remembering(scope: Scope) -> bytes:
+    """The cookie that names the view of this request for a while."""
+    asked = quote(f"{scope['path']}?{scope['query_string'].decode('latin-1')}")
+    return f"{ASKED}={asked}; Path=/; Max-Age={ASKED_SECONDS}; HttpOnly; SameSite=lax".encode("latin-1")
+
+
 class AtTheDoor:
-    """Sends `/?once=TOKEN` to the sign-in, and puts the safety headers on every answer."""
+    """Sends `/?once=TOKEN` to the sign-in, remembers a view's address for it, and sets the safety headers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -105,9 +121,11 @@ class AtTheDoor:
             await RedirectResponse(f"/sign-in?{urlencode({'once': once})}", status_code=303)(scope, receive, send)
             return
 
+        remember = [(b"set-cookie", _remembering(scope))] if scope["path"] in VIEW_PATHS else []
+
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), *HEADERS]
+                message["headers"] = [*message.get("headers", []), *HEADERS, *remember]
             await send(message)
 
         await self.app(scope, receive, send_with_headers)

@@ -102,7 +102,7 @@ class OverviewRow:
     def why(self) -> str:
         """The first thing to do about the model, in words; empty when there is nothing."""
         if self.awaits:
-            return f"proposal #{self.proposal_id} awaits your {self.awaits}"
+            return f"proposal #{self.proposal_id} awaits {self.awaits}"
         if self.pages or self.tickets:
             pages = _count(self.pages, "page")
             tickets = _count(self.tickets, "ticket")

@@ -12,14 +12,14 @@ from sqlalchemy.orm import Session
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from dashboard.door import AtTheDoor, routes
+from dashboard.door import ASKED, AtTheDoor, routes
 from monitor.api.sessions import COOKIE
 from monitor.artifacts.store import Store
 from monitor.db.checks import Report
 from monitor.db.engine import make_engine, transaction
 from monitor.db.registry import Model
 from monitor.db.retraining import Proposal
-from monitor.db.users import create_user, make_link, revoke
+from monitor.db.users import create_user, make_link, revoke, user_named
 from tests.seeded import START, Seeded, populate
 
 
@@ -86,6 +86,15 @@ def test_a_link_signs_in_once_and_sets_a_cookie_out_of_scripts_reach(stranger: B
     assert "holdfast link" in again.text
 
 
+def test_a_sign_in_leads_to_the_view_that_was_asked_for_and_nowhere_outside(stranger: Browser, engine: Engine):
+    stranger.get("/drift?model=fraud&feature=age")  # this test has no Streamlit behind the door, but the door noted it
+    assert stranger.get(f"/sign-in?once={link(engine)}").headers["location"] == "/drift?model=fraud&feature=age"
+    stranger.cookies.set(ASKED, "//evil.example/drift")
+    with transaction(engine) as session:
+        once = make_link(session, user_named(session, "ana"), lifetime=timedelta(minutes=5))
+    assert stranger.get(f"/sign-in?once={once}").headers["location"] == "/"
+
+
 def test_a_stranger_gets_401_from_everything_that_tells_something(stranger: Browser, seeded: Seeded):
     for path in ("/v1/models", "/v1/models/fraud/champion", "/v1/models/fraud/verdicts", "/reports/1"):
         assert stranger.get(path).status_code == 401
@@ -102,7 +111,7 @@ def test_a_revoked_session_is_refused_on_the_next_request(client: Browser, engin
 
 def test_the_api_tells_models_champion_and_verdicts(client: Browser, seeded: Seeded):
     (model,) = client.get("/v1/models").json()
-    assert (model["name"], model["needs"]) == ("fraud", "proposal #1 awaits your approval")
+    assert (model["name"], model["needs"]) == ("fraud", "proposal #1 awaits approval")
     assert client.get("/v1/models/fraud/champion").json()["version"] == "v1"
     verdicts = client.get("/v1/models/fraud/verdicts?last=9").json()
     assert [one["verdict"] for one in verdicts].count("pipeline_break") == 1

@@ -55,7 +55,7 @@ VIEWS = ("overview", "model", "drift", "robustness", "alerts", "retraining")
 @pytest.mark.parametrize(
     ("name", "headline"),
     [
-        ("overview", "1 model needs you: fraud — proposal #1 awaits your approval"),
+        ("overview", "1 model needs you: fraud — proposal #1 awaits approval"),
         ("model", "Healthy until 3 May, then harmful covariate shift (auroc 0.912 → 0.838)"),
         ("drift", "3 of 8 features moved since 3 May: merchant_category, amount, distance_km"),
         ("robustness", "At S2 the AUC falls 0.80 → 0.73 (−0.02 since registration)"),
