@@ -36,6 +36,7 @@ class Tools:
     failpoints: Failpoints = field(default_factory=Failpoints)
     children: bool = True
     link: str = ""
+    lease: timedelta = LEASE
     stopping: Callable[[], bool] = field(default=lambda: False, compare=False, repr=False)
     cache: dict[object, Any] = field(default_factory=dict, compare=False, repr=False)
 
@@ -58,5 +59,5 @@ def effect(tools: Tools, job: Claimed, *, last: bool = True, point: str = "check
         if last:
             complete(session, job)
         else:
-            heartbeat(session, job, LEASE)
+            heartbeat(session, job, tools.lease)
     tools.failpoints.reach(f"{point}.after_commit")

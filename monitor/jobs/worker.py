@@ -3,14 +3,16 @@
 import importlib
 import threading
 import time
+import traceback
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from types import TracebackType
 
 import structlog
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from monitor.db.engine import transaction
@@ -44,9 +46,8 @@ class Worker:
         self, tools: Tools, name: str, *, lease: timedelta = LEASE, beat: timedelta = BEAT,
         kinds: Collection[str] | None = None,
     ) -> None:  # fmt: skip
-        self.tools = tools
+        self.tools = replace(tools, lease=lease)
         self.name = name
-        self.lease = lease
         self.beat = beat
         self.kinds = kinds
 
@@ -65,10 +66,10 @@ class Worker:
     def run_once(self) -> bool:
         """Run one job; False when none is due."""
         with transaction(self.tools.engine) as session:
-            job = claim(session, worker=self.name, lease=self.lease, kinds=self.kinds)
+            job = claim(session, worker=self.name, lease=self.tools.lease, kinds=self.kinds)
         if job is None:
             return False
-        with _Heartbeat(self.tools.engine, job, self.lease, self.beat):
+        with _Heartbeat(self.tools.engine, job, self.tools.lease, self.beat):
             self._run(job)
         return True
 
@@ -82,9 +83,9 @@ class Worker:
         except JobCancelled:
             self._settle(job, lambda session: end_cancelled(session, job))
         except Exception as error:
-            told = str(error) if isinstance(error, HoldfastError) else f"{type(error).__name__}: {error}"
-            log.error("job failed", job=job.id, kind=job.kind, attempt=job.attempts, error=told, exc_info=True)
-            self._settle(job, lambda session: fail(session, job, told[:_LONGEST_ERROR]))
+            told = _told(error)
+            log.error("job failed", job=job.id, kind=job.kind, attempt=job.attempts, error=told)
+            self._settle(job, lambda session: fail(session, job, told))
 
     def _settle(self, job: Claimed, act: Callable[[Session], object]) -> None:
         try:
@@ -122,6 +123,16 @@ class _Heartbeat:
                 log.warning("a heartbeat failed", job=self._job.id, error=str(error).splitlines()[0])
 
 
+def _told(error: Exception) -> str:
+    """What is stored and logged of a failure: never the values of a statement, which may be people's data."""
+    if isinstance(error, HoldfastError):
+        return str(error)[:_LONGEST_ERROR]
+    what = str(error.orig).splitlines()[0] if isinstance(error, DBAPIError) else str(error)
+    ours = [frame for frame in traceback.extract_tb(error.__traceback__) if "/monitor/" in frame.filename]
+    place = f" (at {Path(ours[-1].filename).name}:{ours[-1].lineno})" if ours else ""
+    return f"{type(error).__name__}: {what[:_LONGEST_ERROR]}{place}"
+
+
 def handler_of(kind: str) -> Callable[[Tools, Claimed], None]:
     """The function that runs jobs of `kind`."""
     if kind not in HANDLERS:
@@ -152,8 +163,8 @@ class _Strict(Worker):
         try:
             handler_of(job.kind)(self.tools, job)
         except Exception as error:
-            told = str(error) if isinstance(error, HoldfastError) else f"{type(error).__name__}: {error}"
-            self._settle(job, lambda session: fail(session, job, told[:_LONGEST_ERROR]))
+            told = _told(error)
+            self._settle(job, lambda session: fail(session, job, told))
             if job.kind in _MAY_FAIL:
                 log.warning("job failed; it will be tried again", job=job.id, kind=job.kind, error=told)
                 return

@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, text, update
 
 from monitor.db.checks import CheckRun
 from monitor.db.engine import transaction
@@ -174,3 +174,18 @@ def test_without_children_the_same_function_runs_here(tools: Tools, tmp_path: Pa
     run_in_child(f"{__name__}:succeed", tmp_path, tools=tools_for(None, tmp_path), on_progress=told.append)
     assert (tmp_path / "result").read_text() == "42"
     assert len(told) == 1
+
+
+def test_what_is_stored_of_a_database_error_holds_no_values(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def stumble(tools: Tools, job: Claimed) -> None:
+        with transaction(tools.engine) as session:
+            session.execute(text("SELECT CAST(:given AS int), :secret"), {"given": "no number", "secret": "hunter2"})
+
+    _handle(monkeypatch, stumble)
+    _queue(engine, "stumble")
+    Worker(tools_for(engine, tmp_path), "one").run_once()
+    told = str(_job(engine).last_error)
+    assert "invalid input syntax" in told
+    assert "hunter2" not in told
