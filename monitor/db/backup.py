@@ -21,6 +21,7 @@ from monitor.errors import BadInput, SchemaVersionMismatch, Unavailable
 FORMAT = 1
 _DUMP, _MANIFEST, _ARTEFACTS = "database.dump", "manifest.json", "artifacts/"
 _CHUNK = 1 << 20
+_HEAD = 4_096  # bytes of a restoring script that hold its settings
 
 
 def backup(url: str, artifact_dir: Path, file: Path) -> str:
@@ -67,8 +68,7 @@ def restore(url: str, artifact_dir: Path, file: Path) -> str:
     with archive, tempfile.TemporaryDirectory() as folder:
         names = _verified(archive, file)
         _empty(url)
-        _run("pg_restore", url, "--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges",
-             archive.extract(_DUMP, folder))  # fmt: skip
+        _restore_dump(url, Path(archive.extract(_DUMP, folder)))
         for name in names:
             target = artifact_dir / name.removeprefix(_ARTEFACTS)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -110,12 +110,24 @@ def _empty(url: str) -> None:
         connection.execute("DROP SCHEMA IF EXISTS traces CASCADE")
 
 
-def _run(tool: str, url: str, *arguments: str) -> None:
-    parsed = make_url(libpq_url(url))
-    address = parsed.set(password=None).render_as_string(hide_password=False)
-    environment = os.environ | ({"PGPASSWORD": parsed.password} if parsed.password else {})
-    command = [str(tool_path(tool)), f"--dbname={address}", *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+def _restore_dump(url: str, dump: Path) -> None:
+    """By way of a script, in which the one setting that servers before 17 do not know is made a comment."""
+    script = dump.with_suffix(".sql")
+    _run("pg_restore", None, "--no-owner", "--no-privileges", f"--file={script}", str(dump))
+    with script.open("r+b") as handle:
+        head = handle.read(_HEAD)
+        handle.seek(0)
+        handle.write(head.replace(b"\nSET transaction_timeout", b"\n--  transaction_timeout"))
+    _run("psql", url, "--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1", f"--file={script}")
+
+
+def _run(tool: str, url: str | None, *arguments: str) -> None:
+    command, environment = [str(tool_path(tool))], dict(os.environ)
+    if url is not None:
+        parsed = make_url(libpq_url(url))
+        command.append(f"--dbname={parsed.set(password=None).render_as_string(hide_password=False)}")
+        environment |= {"PGPASSWORD": parsed.password} if parsed.password else {}
+    done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise Unavailable(f"{tool} failed: {done.stderr.strip()[-500:]}")
 
