@@ -26,6 +26,7 @@ from monitor.errors import BadInput, HoldfastError, NotEnoughData, SchemaMismatc
 from monitor.governance.roles import Actor
 from monitor.jobs.context import Tools
 from monitor.jobs.stress import baseline_for
+from monitor.jobs.stress_child import Headline
 from monitor.robustness.target import Task
 from monitor.schema import FloatArray, Schema
 from monitor.training.networks import TABULAR
@@ -153,8 +154,10 @@ def _tested(measured: dict[str, object], schema: Schema) -> list[str]:
     stress = measured.get("stress")
     if not isinstance(stress, dict):
         return ["not stress-tested yet: too few of its traces have labels"]
-    figure = f"{stress['metric'].replace('_', ' ')} {stress['value']:.3f} [{stress['low']:.3f}, {stress['high']:.3f}]"
-    told = [f"stress-tested: {figure} at {stress['level']}, {stress['clean']:.3f} without an attack"]
+    found = Headline.from_document(stress)
+    moved = f" when {', '.join(found.budget[:3])}" if found.budget else ""
+    figure = f"{found.words} {found.value:.3f} [{found.low:.3f}, {found.high:.3f}] at {found.level}{moved}"
+    told = [f"stress-tested: {figure}; {found.clean:.3f} without an attack"]
     if not any(feature.mutable for feature in schema.features):
         told.append(
             "CAUTION: no feature is declared mutable, so that nothing was attacked and only noise was tried: "
