@@ -41,8 +41,8 @@ check: $(STAMP)  ## what CI runs
 	$(BIN)/mypy
 	$(MAKE) test
 
-bench: $(STAMP)  ## a benchmark: make bench NAME=drift ARGS=--quick
-	$(BIN)/python -m benchmarks.$(NAME) $(ARGS)
+bench: $(STAMP)  ## a benchmark: make bench NAME=replay ARGS=--quick
+	$(BIN)/python -m benchmarks.$(or $(NAME),replay) $(ARGS)
 
 peers: $(STAMP)  ## the peers' environments for benchmarks with --peers
 	$(BIN)/python -m benchmarks.peers $(ARGS)

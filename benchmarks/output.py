@@ -1,0 +1,39 @@
+"""How a benchmark prints: a table for people, then one JSON object with every figure, the goals and the machine."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """A goal that the benchmark can judge: the exit code does not depend on it."""
+
+    name: str
+    target: str
+    value: float
+    met: bool
+
+
+def report(name: str, figures: Mapping[str, Any], *, goals: Sequence[Goal] = ()) -> None:
+    """Print the figures, met and missed goals, and the JSON."""
+    width = max(map(len, figures), default=0)
+    for key, value in figures.items():
+        print(f"{key:<{width}}  {value:,.4g}" if isinstance(value, float) else f"{key:<{width}}  {value}")
+    for goal in goals:
+        print(f"{'met   ' if goal.met else 'MISSED'} {goal.name}: {goal.value:.4g} (goal {goal.target})")
+    machine = {"python": platform.python_version(), "system": platform.system(), "cores": os.cpu_count()}
+    print(
+        json.dumps(
+            {
+                "name": name,
+                "figures": dict(figures),
+                "peers": {},
+                "machine": machine,
+                "goals": [asdict(goal) for goal in goals],
+            }
+        )
+    )
