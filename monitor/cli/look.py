@@ -126,7 +126,7 @@ def _tell(result: "Backtest") -> None:
     for window in result.windows:
         figure = window.metric
         shown = f"{figure['name']} {figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]" if figure else ""
-        words = window.verdict.replace("_", " ")
+        words = window.verdict.replace("_", " ") if window.verdict else window.status
         print(f"  {window.start:%Y-%m-%d}  {window.rows:>7,} rows  {words:<24} {shown}")
     print()
     for alert in result.alerts:

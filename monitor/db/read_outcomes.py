@@ -12,6 +12,7 @@ from monitor.db.checks import CheckRun, WindowVerdict
 from monitor.db.registry import Model
 
 CONVENTIONAL_P = 0.05
+Key = tuple[datetime, datetime, int]  # start, end, version
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class WindowOutcome:
     end: datetime
     rows: int
     status: str
-    verdict: str
+    verdict: str | None
     sentence: str
     metric: dict[str, Any]
 
@@ -65,33 +66,36 @@ class AlertOutcome:
 
 
 def window_outcomes(session: Session, model: Model) -> list[WindowOutcome]:
-    """Every judged window in order, by its newest revision."""
-    newest: dict[tuple[datetime, datetime, int], WindowVerdict] = {}
+    """Every checked window in order, by its newest revision; one that nobody could judge has no verdict."""
+    newest: dict[Key, WindowVerdict] = {}
     chosen = select(WindowVerdict).where(WindowVerdict.model_id == model.id).order_by(WindowVerdict.revision)
     for verdict in session.scalars(chosen):
         newest[verdict.starts, verdict.ends, verdict.version_id] = verdict
-    status = _drift_status(session, model)
-    return [
-        WindowOutcome(
-            start=start,
-            end=end,
-            rows=verdict.rows,
-            status=status.get((start, end, version), "no_reference"),
-            verdict=verdict.verdict,
-            sentence=verdict.sentence,
-            metric=verdict.metric,
-        )
-        for (start, end, version), verdict in sorted(newest.items(), key=lambda entry: entry[0])
-    ]
+    drift = _drift_runs(session, model)
+    return [_outcome(key, newest.get(key), drift.get(key)) for key in sorted({*newest, *drift})]
 
 
-def _drift_status(session: Session, model: Model) -> dict[tuple[datetime, datetime, int], str]:
+def _outcome(key: Key, verdict: WindowVerdict | None, run: tuple[str, str, int] | None) -> WindowOutcome:
+    status, sentence, rows = run or ("no_reference", "", 0)
+    return WindowOutcome(
+        start=key[0],
+        end=key[1],
+        rows=verdict.rows if verdict else rows,
+        status=status,
+        verdict=verdict.verdict if verdict else None,
+        sentence=verdict.sentence if verdict else sentence,
+        metric=verdict.metric if verdict else {},
+    )
+
+
+def _drift_runs(session: Session, model: Model) -> dict[Key, tuple[str, str, int]]:
+    """Status, sentence and rows of the newest drift run of each window."""
     runs = session.execute(
-        select(CheckRun.starts, CheckRun.ends, CheckRun.version_id, CheckRun.status)
+        select(CheckRun.starts, CheckRun.ends, CheckRun.version_id, CheckRun.status, CheckRun.sentence, CheckRun.rows)
         .where(CheckRun.model_id == model.id, CheckRun.kind == "drift")
         .order_by(CheckRun.revision)
     )
-    return {(starts, ends, version): status for starts, ends, version, status in runs}
+    return {(starts, ends, version): (status, said, rows) for starts, ends, version, status, said, rows in runs}
 
 
 def alert_outcomes(session: Session, model: Model) -> list[AlertOutcome]:

@@ -97,8 +97,8 @@ def _performance(document: Json) -> go.Figure | None:
 
 def _verdicts(windows: Sequence[Json]) -> go.Figure:
     figure = go.Figure()
-    for verdict in dict.fromkeys(window["verdict"] for window in windows):
-        chosen = [window for window in windows if window["verdict"] == verdict]
+    for verdict in dict.fromkeys(window["verdict"] or "not judged" for window in windows):
+        chosen = [window for window in windows if (window["verdict"] or "not judged") == verdict]
         figure.add_bar(
             x=[window["start"] for window in chosen],
             y=[window["rows"] for window in chosen],
