@@ -14,13 +14,16 @@ def session_token() -> str | None:
     return st.context.cookies.get(COOKIE)
 
 
-def current_actor() -> Actor | None:
-    """The person of this session, None when nobody is. Asked again on every run: a revocation acts at once."""
+def current_actor(*, active: bool = True) -> Actor | None:
+    """The person of this session, None when nobody is. Asked again on every run: a revocation acts at once.
+
+    With `active` false, nobody clicked: a page refreshed itself, and the session goes on becoming idle.
+    """
     token = session_token()
     if not token:
         return None
     with transaction(place.engine()) as session:
-        return actor_for(session, token)
+        return actor_for(session, token, active=active)
 
 
 def sign_out() -> None:

@@ -145,8 +145,11 @@ def sign_in_by_password(session: Session, name: str, password: str) -> str:
     return _open(session, user)
 
 
-def actor_for(session: Session, token: str) -> Actor | None:
-    """Who holds this session now; None when it is unknown, idle for 30 minutes, older than 8 hours, or revoked."""
+def actor_for(session: Session, token: str, *, active: bool = True) -> Actor | None:
+    """Who holds this session now; None when it is unknown, idle for 30 minutes, older than 8 hours, or revoked.
+
+    A page that refreshes itself asks with `active` false: it does not keep the session from becoming idle.
+    """
     found = session.execute(
         select(SignIn, User, func.now())
         .join(User, User.id == SignIn.user_id)
@@ -159,7 +162,7 @@ def actor_for(session: Session, token: str) -> Actor | None:
     if found is None:
         return None
     sign_in, user, now = found
-    if now - sign_in.seen_at > _TOUCH_EVERY:
+    if active and now - sign_in.seen_at > _TOUCH_EVERY:
         sign_in.seen_at = now
     return Actor(id=user.name, name=user.name, roles=frozenset(Role(role) for role in user.roles))
 

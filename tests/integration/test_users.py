@@ -54,6 +54,16 @@ def test_a_link_expires(session, ann):
         redeem_link(session, link)
 
 
+def test_a_page_that_refreshes_itself_does_not_keep_a_session_awake(session, token):
+    before = func.now() - timedelta(minutes=20)
+    session.execute(update(SignIn).values(seen_at=before))
+    assert actor_for(session, token, active=False) is not None
+    idle = func.now() - SignIn.seen_at > timedelta(minutes=19)
+    assert session.scalar(select(idle)) is True
+    assert actor_for(session, token) is not None
+    assert session.scalar(select(idle)) is False
+
+
 def test_secrets_are_stored_as_hashes_only(session, ann, token):
     assert token not in session.scalars(select(SignIn.token_sha256)).all()
     assert PASSWORD not in str(ann.password_hash)
