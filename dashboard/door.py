@@ -73,7 +73,7 @@ def routes(engine: Engine, artifact_dir: Path) -> list[BaseRoute]:
         Route("/readyz", readyz(engine)),
         Route("/metrics", metrics(engine)),
         Route("/sign-in", sign_in),
-        Route("/reports/{report_id:int}", report(engine, artifact_dir)),
+        Route("/reports/{report_id}", report(engine, artifact_dir)),
         Mount("/v1", api(engine)),
     ]
 

@@ -1,5 +1,6 @@
 """The few pages that are served as plain HTML, outside Streamlit."""
 
+import re
 from html import escape
 
 _PAGE = """<!doctype html>
@@ -13,8 +14,6 @@ code {{ padding: .1em .35em; border: 1px solid GrayText; border-radius: .25em; }
 
 def link_refused(reason: str) -> str:
     """What somebody sees whose sign-in link does not open the door."""
-    body = (
-        f"<p>{escape(reason)}</p><p>A link signs in once. Ask for a new one on the machine that runs Holdfast: "
-        "<code>holdfast link</code></p>"
-    )
+    sentence = escape(reason[:1].upper() + reason[1:])
+    body = "<p>" + re.sub("`(.+?)`", r"<code>\1</code>", sentence) + " on the machine that runs Holdfast.</p>"
     return _PAGE.format(title="This link does not sign you in", body=body)

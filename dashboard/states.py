@@ -25,6 +25,14 @@ def failed(sentence: str, *, hint: str = "") -> None:
         st.markdown(hint)
 
 
+def no_such(what: str, asked: str) -> None:
+    """A link led to something that is not there: say so above what is shown instead."""
+    if asked:
+        st.warning(
+            f"There is no {what} {plain(asked[:40])}; here is the one that matters most.", icon=":material/link_off:"
+        )
+
+
 def unfinished(sentence: str, *, hint: str = "") -> NoReturn:
     """An empty page, and nothing after it."""
     empty(sentence, hint=hint)

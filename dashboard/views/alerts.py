@@ -60,11 +60,16 @@ def _message(page: AlertPage) -> None:
     if message.get("dont"):
         st.markdown(f"**Do NOT** {states.plain(message['dont'])}")
     culprits = f" Culprits: {', '.join(line.culprits)}." if line.culprits else ""
-    st.caption(f"Windows {times.window(line.starts, line.ends)}, version {line.version}.{culprits}")
+    span = (
+        f"it spans {times.window(line.starts, line.ends)} by now"
+        if line.is_live
+        else times.window(line.starts, line.ends)
+    )
+    st.caption(f"As it was sent; {span}. Version {line.version}.{culprits}")
 
 
 def _evidence(page: AlertPage) -> None:
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, vertical_alignment="center"):
         st.page_link("views/drift.py", label="Drift", icon=":material/stacked_line_chart:",
                      query_params={"model": page.line.model})  # fmt: skip
         st.page_link("views/model.py", label="Timeline", icon=":material/timeline:",
@@ -103,7 +108,10 @@ if judged:
 by_id = {line.id: line for line in listed.lines}
 asked = st.query_params.get("alert", "")
 of_model = [line.id for line in listed.lines if line.model == st.query_params.get("model")]
-first = int(asked) if asked.isdigit() and int(asked) in by_id else next(iter(of_model), listed.lines[0].id)
+known = asked.isdecimal() and int(asked) in by_id
+if not known:
+    states.no_such("alert", asked)
+first = int(asked) if known else next(iter(of_model), listed.lines[0].id)
 chosen = st.selectbox("Alert", list(by_id), index=list(by_id).index(first), format_func=lambda i: _label(by_id[i]))
 st.query_params["alert"] = str(chosen)
 page = queries.alert_page(chosen)

@@ -22,8 +22,9 @@ def report(engine: Engine, artifact_dir: Path) -> Callable[[Request], Response]:
 
         if actor_of(request, engine) is None:
             return PlainTextResponse("Sign in first: `holdfast link` prints a link.\n", status_code=401)
+        asked = request.path_params["report_id"]
         with transaction(engine) as session:
-            row = session.get(Report, request.path_params["report_id"])
+            row = session.get(Report, int(asked)) if asked.isdecimal() and len(asked) < 10 else None
         if row is None or row.html_sha256 is None:
             return PlainTextResponse("There is no report of this number.\n", status_code=404)
         return FileResponse(Store(artifact_dir).path(row.html_sha256), media_type="text/html", headers=SANDBOX)

@@ -151,7 +151,7 @@ def test_a_report_runs_its_scripts_in_an_origin_of_its_own(
     answer = client.get(f"/reports/{report.id}")
     assert answer.text.endswith("<p>Evidently</p>")
     assert answer.headers["content-security-policy"] == "sandbox allow-scripts"
-    assert client.get("/reports/999").status_code == 404
+    assert {client.get(f"/reports/{wrong}").status_code for wrong in ("999", "abc", "9" * 30)} == {404}
 
 
 def test_probes_answer_for_machines(stranger: Browser, seeded: Seeded):
