@@ -31,7 +31,7 @@ def timeline(history: ModelHistory) -> go.Figure:
         rows=rows, cols=1, shared_xaxes=True, row_heights=[0.8, 0.2][2 - rows :], vertical_spacing=0.04
     )
     if measured:
-        _metric_path(figure, history)
+        _metric_path(figure, _measured(history), history.limit)
     _verdict_ribbon(figure, history, row=rows)
     for mark in history.marks:
         figure.add_vline(times.on_axis(mark.at), line={"color": _MARK[mark.kind], "width": 1, "dash": "dot"})
@@ -39,14 +39,23 @@ def timeline(history: ModelHistory) -> go.Figure:
     return framed(figure, 400 if measured else 190, below=58)
 
 
-def _metric_path(figure: go.Figure, history: ModelHistory) -> None:
-    frame = pd.DataFrame(
-        [
-            {"starts": w.starts, "verdict": w.verdict, **vars(w.metric), "window": times.window(w.starts, w.ends)}
-            for w in history.windows
-            if w.metric
-        ]
+def metric_path(frame: pd.DataFrame, limit: float | None) -> go.Figure:
+    """The realised metric alone with its interval: columns starts, ends, verdict, name, value, low, high, n."""
+    figure = make_subplots(rows=1, cols=1)
+    _metric_path(figure, frame, limit)
+    return framed(figure, 320)
+
+
+def _measured(history: ModelHistory) -> pd.DataFrame:
+    windows = [window for window in history.windows if window.metric]
+    return pd.DataFrame(
+        [{"starts": w.starts, "ends": w.ends, "verdict": w.verdict, **vars(w.metric)} for w in windows if w.metric]
     )
+
+
+def _metric_path(figure: go.Figure, frame: pd.DataFrame, limit: float | None) -> None:
+    spans = [times.window(starts, ends) for starts, ends in zip(frame["starts"], frame["ends"], strict=True)]
+    frame = frame.assign(window=spans)
     x = times.axis(frame["starts"])
     band = frame.dropna(subset=["low", "high"])
     around = pd.concat([times.axis(band["starts"]), times.axis(band["starts"])[::-1]])
@@ -69,10 +78,10 @@ def _metric_path(figure: go.Figure, history: ModelHistory) -> None:
             "<br>n = %{customdata[3]:,} labelled rows",
             row=1, col=1,
         )  # fmt: skip
-    if history.limit is not None:
+    if limit is not None:
         figure.add_hline(
-            history.limit, line={"color": palette.VERMILION, "dash": "dash", "width": 1.5}, row=1, col=1,
-            annotation={"text": f"limit {history.limit:.3f}", "xanchor": "left", "x": 0, "font": {"size": 12}},
+            limit, line={"color": palette.VERMILION, "dash": "dash", "width": 1.5}, row=1, col=1,
+            annotation={"text": f"limit {limit:.3f}", "xanchor": "left", "x": 0, "font": {"size": 12}},
             annotation_position="bottom left",
         )  # fmt: skip
     figure.update_yaxes(title=name, fixedrange=True, row=1, col=1)
@@ -151,9 +160,7 @@ def effect_path(path: pd.DataFrame) -> go.Figure:
     )  # fmt: skip
     figure.add_scatter(
         x=x, y=path["effect"], mode="lines+markers", name="effect", line={"color": palette.BLUE, "width": 1.5},
-        marker={"size": [9 if fired else 4 for fired in path["fired"]],
-                "symbol": ["square" if fired else "circle" for fired in path["fired"]],
-                "color": [palette.VERMILION if fired else palette.BLUE for fired in path["fired"]]},
+        marker=_fired_marker(path),
         customdata=path[["low", "high", "rows"]],
         hovertemplate="effect %{y:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}]<br>n = %{customdata[2]:,}",
     )  # fmt: skip
@@ -165,6 +172,28 @@ def effect_path(path: pd.DataFrame) -> go.Figure:
     figure.update_yaxes(title="effect, σ", fixedrange=True, zeroline=True)
     figure.update_xaxes(fixedrange=True)
     return framed(figure, 320)
+
+
+def distance_path(path: pd.DataFrame) -> go.Figure:
+    """How far a feature of levels moved in each window: the effect would speak of another level from time to time."""
+    figure = go.Figure()
+    figure.add_scatter(
+        x=times.axis(path["starts"]), y=path["magnitude"], mode="lines+markers", name="distance",
+        line={"color": palette.BLUE, "width": 1.5}, marker=_fired_marker(path), customdata=path["rows"],
+        hovertemplate="distance %{y:.3f} σ<br>n = %{customdata:,}", showlegend=False,
+    )  # fmt: skip
+    figure.update_yaxes(title="distance, σ", fixedrange=True, rangemode="tozero")
+    figure.update_xaxes(fixedrange=True)
+    return framed(figure, 320)
+
+
+def _fired_marker(path: pd.DataFrame) -> dict[str, list[object]]:
+    """Squares where the detector held the feature responsible."""
+    return {
+        "size": [9 if fired else 4 for fired in path["fired"]],
+        "symbol": ["square" if fired else "circle" for fired in path["fired"]],
+        "color": [palette.VERMILION if fired else palette.BLUE for fired in path["fired"]],
+    }
 
 
 def reference_against_current(histogram: Histogram) -> go.Figure:

@@ -102,7 +102,7 @@ def noise_grid(campaign: CampaignView) -> go.Figure:
     figure = go.Figure(
         go.Heatmap(
             z=loss, x=[f"severity {severity}" for severity in grid.columns], y=[palette.words(f) for f in grid.index],
-            text=grid, texttemplate="%{text:.3f}", customdata=strengths.loc[grid.index],
+            text=grid, texttemplate="%{text:.3f}", textfont={"color": "#1F1F1F"}, customdata=strengths.loc[grid.index],
             colorscale=palette.INTENSITY_OPAQUE,
             zmin=0, zmax=max(0.1, float(loss.to_numpy().max())), xgap=2, ygap=2, showscale=False,
             hovertemplate="%{y}, %{x} (%{customdata}): %{text:.3f}, loss %{z:.3f}<extra></extra>",
@@ -131,6 +131,9 @@ def tick_history(ticks: pd.DataFrame, level: str) -> go.Figure:
     return framed(figure, 300)
 
 
+CURVE_NAMES = {"loss": "training rows", "clean": "held out, clean", "robust": "held out, attacked"}
+
+
 def training_curve(curve: Sequence[Mapping[str, float]]) -> go.Figure:
     """What the training reported after each epoch."""
     frame = pd.DataFrame(list(curve))
@@ -139,7 +142,13 @@ def training_curve(curve: Sequence[Mapping[str, float]]) -> go.Figure:
     colours = (palette.BLUE, palette.GREEN, palette.VERMILION, palette.PURPLE)
     names = [name for name in frame.columns if name not in ("epoch", "seconds") and frame[name].notna().any()]
     for name, colour in zip(names, colours, strict=False):
-        figure.add_scatter(x=x, y=frame[name], mode="lines+markers", name=palette.words(name), line={"color": colour})
-    figure.update_xaxes(title="epoch", fixedrange=True)
-    figure.update_yaxes(fixedrange=True)
+        figure.add_scatter(
+            x=x,
+            y=frame[name],
+            mode="lines+markers",
+            name=CURVE_NAMES.get(name, palette.words(name)),
+            line={"color": colour},
+        )
+    figure.update_xaxes(title="epoch", fixedrange=True, range=[0.5, max(10, len(frame)) + 0.5])
+    figure.update_yaxes(title="log loss", fixedrange=True, rangemode="tozero")
     return framed(figure, 260, below=64)

@@ -2,15 +2,35 @@
 
 from datetime import datetime
 
+import pandas as pd
 import streamlit as st
 
 from dashboard import actions, charts, controls, queries, states, times
 from monitor.db.read_drift import DriftHistory
 
-COLUMNS = {
-    "feature": "Feature", "sentence": "What", "fired": "Moved", "effect": "Effect, σ", "low": "Low", "high": "High",
-    "p_value": "p-value", "e_value": "e-value", "threshold": "Threshold", "status": "Status",
-}  # fmt: skip
+HELD = "Squares: the detector held the feature responsible, within the false-alarm budget."
+
+
+def _table(drift: DriftHistory) -> pd.DataFrame:
+    """The newest window, what moved first; a column that says nothing of any feature is left out."""
+    newest = drift.newest().set_index("feature").loc[drift.features].reset_index()
+    table = pd.DataFrame(
+        {
+            "Feature": newest["feature"],
+            "Moved": newest["fired"],
+            "What": newest["sentence"],
+            "Distance, σ": newest["magnitude"],
+            "Effect, σ": [
+                f"{effect:.3f} [{low:.3f}, {high:.3f}]" if effect == effect else None
+                for effect, low, high in zip(newest["effect"], newest["low"], newest["high"], strict=True)
+            ],
+            "Threshold": newest["threshold"],
+            "p-value": newest["p_value"],
+            "e-value": newest["e_value"],
+            "Status": newest["status"].where(newest["status"] != "ok"),
+        }
+    )
+    return table.dropna(axis="columns", how="all")
 
 
 def _one_feature(drift: DriftHistory, feature: str) -> None:
@@ -32,11 +52,15 @@ def _one_feature(drift: DriftHistory, feature: str) -> None:
                 f"window {times.window(starts, ends)}."
             )
     with right:
-        st.plotly_chart(charts.effect_path(path), config=charts.QUIET, key="path")
-        st.caption(
-            "Effect with its 95 % interval; beyond the dashed line this direction alone fires. Squares: the detector "
-            "held the feature responsible, within the false-alarm budget."
-        )
+        if feature in drift.by_level:
+            st.plotly_chart(charts.distance_path(path), config=charts.QUIET, key="path")
+            st.caption("How far its levels moved together (√PSI without its sampling bias). " + HELD)
+        else:
+            st.plotly_chart(charts.effect_path(path), config=charts.QUIET, key="path")
+            st.caption(
+                "How far its mean moved, with the 95 % interval; beyond the dashed line this alone fires, and so can a "
+                "change of spread or shape. " + HELD
+            )
 
 
 def _report(drift: DriftHistory, newest: datetime) -> None:
@@ -83,14 +107,16 @@ _one_feature(drift, feature)
 
 st.subheader("The newest window, feature by feature", divider="gray")
 st.dataframe(
-    drift.newest()[list(COLUMNS)].set_index("feature").loc[drift.features].reset_index().rename(columns=COLUMNS),
+    _table(drift),
     hide_index=True,
+    row_height=52,
     column_config={
         "Feature": st.column_config.TextColumn(pinned=True),
-        "What": st.column_config.TextColumn(width="medium"),
-        **{
-            column: st.column_config.NumberColumn(format="%.3f") for column in ("Effect, σ", "Low", "High", "Threshold")
-        },
+        "What": st.column_config.TextColumn(width=300),
+        "Effect, σ": st.column_config.TextColumn(
+            help="Of the mean, or of the level that moved most, with 95 % interval"
+        ),
+        **{column: st.column_config.NumberColumn(format="%.3f") for column in ("Distance, σ", "Threshold")},
         **{column: st.column_config.NumberColumn(format="%.2g") for column in ("p-value", "e-value")},
     },
 )

@@ -9,8 +9,17 @@ from sqlalchemy.orm import Session
 
 from monitor.db.checks import CheckRun, Finding, Report
 from monitor.db.profiles import read_profile
-from monitor.db.registry import Model, Version, model_named, newest_reference, reference_for
+from monitor.db.registry import (
+    Model,
+    Version,
+    feature_schema,
+    model_named,
+    newest_reference,
+    reference_for,
+    schema_of,
+)
 from monitor.drift.reference import Reference
+from monitor.schema import Kind
 from monitor.windows import Window
 
 COLUMNS = (
@@ -49,6 +58,7 @@ class DriftHistory:
     cells: pd.DataFrame
     runs: pd.DataFrame
     reports: tuple[ReportLink, ...]
+    by_level: frozenset[str] = frozenset()  # features whose effect speaks of one level, not always of the same
 
     def is_empty(self) -> bool:
         return self.runs.empty
@@ -128,6 +138,7 @@ def drift_history(session: Session, name: str, *, last: int = 90) -> DriftHistor
         cells=_cells(session, runs),
         runs=runs,
         reports=_reports(session, model),
+        by_level=_by_level(session, model),
     )
 
 
@@ -148,6 +159,11 @@ def _cells(session: Session, runs: pd.DataFrame) -> pd.DataFrame:
     cells["magnitude"] = cells["magnitude"].fillna(cells["effect"].abs()).fillna(0.0)
     cells["fired"] = cells["fired"].astype(bool)
     return cells[list(COLUMNS)].sort_values(["starts", "feature"], ignore_index=True)
+
+
+def _by_level(session: Session, model: Model) -> frozenset[str]:
+    schema = schema_of(feature_schema(session, model))
+    return frozenset(feature.name for feature in schema.features if feature.kind in (Kind.CATEGORICAL, Kind.BOOLEAN))
 
 
 def _reports(session: Session, model: Model) -> tuple[ReportLink, ...]:
