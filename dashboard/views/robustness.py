@@ -65,6 +65,7 @@ st.caption("Robust AUC is the AUC of worst-case scores. Compare with the best co
 st.dataframe(
     _levels(newest),
     hide_index=True,
+    row_height=52,
     column_config={
         "Level": st.column_config.TextColumn(pinned=True),
         "An attacker may move": st.column_config.TextColumn(width=320),

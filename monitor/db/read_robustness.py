@@ -82,12 +82,15 @@ class CampaignView:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RobustnessHistory:
-    """The newest campaign of the champion, that of the newest candidate, and the headline figure of every tick."""
+    """The newest campaign of the champion, that of the newest candidate, and the headline figure of every tick.
+
+    `registered` is the champion's robust AUC at `level` when it was registered.
+    """
 
     model: str
     level: str
     newest: CampaignView | None
-    registration: CampaignView | None
+    registered: float | None
     candidate: CampaignView | None
     ticks: pd.DataFrame
 
@@ -105,11 +108,10 @@ class RobustnessHistory:
         return f"At {self.level} {at.attacked:.0%} of decisions are still right, of {at.clean:.0%}"
 
     def _since(self) -> str:
-        before = self.registration.level(self.level) if self.registration else None
         now = self.newest.level(self.level) if self.newest else None
-        if before is None or now is None or before.robust_auc is None or now.robust_auc is None:
+        if self.registered is None or now is None or now.robust_auc is None:
             return ""
-        change = now.robust_auc - before.robust_auc
+        change = now.robust_auc - self.registered
         return (
             ", as at registration" if abs(change) < 0.005 else f" ({change:+.2f} since registration)".replace("-", "−")
         )
@@ -127,16 +129,23 @@ def robustness_history(session: Session, name: str, *, last: int = 90) -> Robust
         .limit(last)
     ).all()
     serving = [row for row in rows if row[0].version_id == model.champion_id and row[0].purpose != "drill"]
-    registered = [row for row in serving if row[0].purpose in ("registration", "candidate")]
+    champion = session.get(Version, model.champion_id) if model.champion_id else None
     candidates = [row for row in rows if row[0].purpose == "candidate" and row[0].version_id != model.champion_id]
     return RobustnessHistory(
         model=model.name,
         level=level,
         newest=_view(*serving[0]) if serving else None,
-        registration=_view(*registered[0]) if registered else None,
+        registered=_registered(champion, level),
         candidate=_view(*candidates[0]) if candidates else None,
         ticks=_ticks([row for row in rows if row[0].purpose != "drill"], level),
     )
+
+
+def _registered(champion: Version | None, level: str) -> float | None:
+    """The champion's robust AUC at the level when it was registered."""
+    stress = (champion.baseline if champion else {}).get("stress") or {}
+    known: float | None = stress.get("robust_auc") if stress.get("level") == level else None
+    return known
 
 
 def _view(campaign: Campaign, version: str) -> CampaignView:
