@@ -29,7 +29,7 @@ def _evidence(page: ProposalPage) -> None:
     left, right = st.columns(2)
     with left:
         states.field("Why", page.reason)
-        states.field("If not", str(page.evidence.get("if_not") or f"{page.champion} serves on; widen the manual band."))
+        states.field("If not", page.if_not)
     with right:
         states.field("Data", _data(page.snapshot))
         states.field("Cost", str(page.evidence.get("cost") or "not estimated"))
@@ -40,14 +40,22 @@ def _evidence(page: ProposalPage) -> None:
         with st.expander(f"{len(findings)} findings behind it", expanded=not page.gates):
             for sentence in findings:
                 st.text(f"· {sentence}")
-        with st.container(horizontal=True):
-            for one in page.histograms:
-                with st.container(width=380):
-                    st.markdown(f"**{states.plain(one.feature)}**")
-                    st.plotly_chart(charts.reference_against_current(one), config=charts.QUIET, key=one.feature)
+        _pictures(page)
     if page.gates:
         _comparison(page)
         _gates(page)
+
+
+def _pictures(page: ProposalPage) -> None:
+    """What the evidence froze: the metric's path up to the proposal, and each culprit then and now."""
+    path = page.metric_path
+    pictures = [(f"{path['name'].iloc[0]} until then", charts.metric_path(path, page.limit))] if len(path) else []
+    pictures += [(one.feature, charts.reference_against_current(one)) for one in page.histograms]
+    with st.container(horizontal=True):
+        for title, figure in pictures:
+            with st.container(width=420):
+                st.markdown(f"**{states.plain(title)}**")
+                st.plotly_chart(figure, config=charts.QUIET, key=f"picture-{title}")
 
 
 def _data(snapshot: Any) -> str:
@@ -65,7 +73,7 @@ def _gates(page: ProposalPage) -> None:
     st.subheader(f"Gates: {passed} of {len(page.gates)} passed", divider="gray")
     for gate in sorted(page.gates, key=lambda gate: gate.passed):
         icon = ":material/check_circle:" if gate.passed else ":material/cancel:"
-        st.markdown(f"{icon} **{palette.words(gate.name)}** — {states.plain(gate.sentence)}")
+        st.markdown(f"{icon} {states.plain(gate.sentence)}")
     states.field("Worse", " ".join(page.worse) or "nothing that was measured")
 
 
@@ -74,7 +82,7 @@ def _comparison(page: ProposalPage) -> None:
     for column, (side, found) in zip(st.columns(2), page.comparison.items(), strict=False):
         before = found.get("champion")
         column.metric(
-            f"{side.capitalize()} {palette.words(found['metric'].removeprefix('robust_'))}, {page.candidate}",
+            f"{side.capitalize()} {_metric_name(found['metric'])}, {page.candidate}",
             f"{found['value']:.3f}",
             delta=None if before is None else f"{found['value'] - before:+.3f} against {page.champion}",
             delta_color="off",
@@ -82,14 +90,18 @@ def _comparison(page: ProposalPage) -> None:
         )
 
 
+def _metric_name(metric: str) -> str:
+    return "AUC" if metric in ("auroc", "robust_auc") else palette.words(metric.removeprefix("robust_"))
+
+
 @st.fragment(run_every=REFRESH_SECONDS)
 def _progress(proposal_id: int, state: str) -> None:
-    """How far the training is; the page runs again when the state changes."""
-    if auth.current_actor() is None:
-        st.rerun()
+    """How far the training is; the page runs again when the state changes, or nobody is signed in any more."""
     page = queries.proposal_page(proposal_id)
-    if page is None or page.state != state:
+    if page is None or page.state != state or auth.current_actor(active=False) is None:
         st.rerun()
+    if not page.is_running:
+        return
     running = page.running
     st.progress(running.share if running else 0.0, text=running.sentence if running else "waiting for a worker")
     if running and running.curve:
@@ -110,7 +122,7 @@ def _decision(page: ProposalPage) -> None:
         st.text_input("Reason", key=decisions.reason_key(page), placeholder="why, for the audit", max_chars=500)
     with st.container(horizontal=True):
         for number, (label, act) in enumerate(buttons):
-            main = number == len(buttons) - 1
+            main = number == len(buttons) - 1 and not page.is_running
             st.button(label, key=act.__name__, type="primary" if main else "secondary", on_click=act, args=(page,),
                       disabled=bool(refusal) and page.stage is not None)  # fmt: skip
     if page.stage:
@@ -127,7 +139,7 @@ def _buttons(page: ProposalPage) -> list[tuple[str, Callable[[ProposalPage], Non
         return [(f"Roll back to {page.champion}", decisions.roll_back)]
     if page.can_promote_again:
         return [(f"Promote {page.candidate} again", decisions.promote_again)]
-    return [("Cancel", decisions.cancel)] if page.is_running else []
+    return [("Cancel the training", decisions.cancel)] if page.is_running else []
 
 
 def _past(page: ProposalPage) -> None:
@@ -156,15 +168,18 @@ if not lines:
 by_id = {line.id: line for line in lines}
 asked = st.query_params.get("proposal", "")
 of_model = [line.id for line in lines if line.model == st.query_params.get("model")]
-first = int(asked) if asked.isdigit() and int(asked) in by_id else next(iter(of_model), lines[0].id)
+known = asked.isdecimal() and int(asked) in by_id
+first = int(asked) if known else next(iter(of_model), lines[0].id)
 page = queries.proposal_page(first)
 if page is None:
     states.unfinished(f"There is no proposal #{first}.")
 
+if not known:
+    states.no_such("proposal", asked)
 st.title(page.headline)
 actions.show_notice()
 _head(page)
-if page.is_running:
+if page.is_about_to_change:
     _progress(page.id, page.state)
 _evidence(page)
 _decision(page)
@@ -174,7 +189,7 @@ if len(lines) > 1:
     for line in lines:
         st.page_link(
             "views/retraining.py",
-            label=f"#{line.id} {line.model}: {palette.words(line.state)} — {line.reason}",
+            label=f"#{line.id} {line.model}: {palette.words(line.state)}, {times.moment(line.created_at)}",
             query_params={"model": line.model, "proposal": str(line.id)},
         )
 st.query_params["proposal"] = str(page.id)

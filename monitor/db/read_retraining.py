@@ -29,9 +29,9 @@ STATE_SENTENCES = {
     "trained": "is trained; its gates come next",
     "validating": "is being validated against its gates",
     "awaiting_promotion": "is trained and awaits promotion",
-    "promoted": "is promoted; serving still reports the old version",
-    "observing": "serves and is being observed",
-    "confirmed": "serves and is confirmed",
+    "promoted": "is promoted; serving still reports {champion}",
+    "observing": "serves: the traces report {candidate}, which is being observed",
+    "confirmed": "serves: the traces report {candidate}, and its observation ended well",
     "rejected": "was rejected",
     "expired": "expired before anybody decided",
     "cancelled": "was cancelled",
@@ -127,6 +127,12 @@ class ProposalPage:
         return self.state in RUNNING
 
     @property
+    def is_about_to_change(self) -> bool:
+        """Whether the next step is the machine's, so that a page had better look again."""
+        voted = any(vote.stage == "promotion" and vote.decision == "approve" for vote in self.ballots)
+        return self.is_running or self.state in ("promoted", "observing") or (self.stage == "promotion" and voted)
+
+    @property
     def can_roll_back(self) -> bool:
         return self.state in SERVING and self.candidate == self.serving
 
@@ -148,6 +154,33 @@ class ProposalPage:
         )
 
     @property
+    def metric_path(self) -> pd.DataFrame:
+        """The metric up to the proposal, as the evidence froze it: name, starts, ends, verdict, value, low, high, n."""
+        path = (self.evidence.get("charts") or {}).get("metric", ())
+        rows = [
+            {**one["metric"], "verdict": one["verdict"], "starts": one["starts"], "ends": one["ends"]} for one in path
+        ]
+        frame = pd.DataFrame(rows, columns=["name", "starts", "ends", "verdict", "value", "low", "high", "n"])
+        return frame.assign(
+            starts=pd.to_datetime(frame["starts"], utc=True), ends=pd.to_datetime(frame["ends"], utc=True)
+        )
+
+    @property
+    def limit(self) -> float | None:
+        """What the metric had to stay within when this was proposed."""
+        limit: float | None = (self.evidence.get("metric") or {}).get("limit")
+        return limit
+
+    @property
+    def if_not(self) -> str:
+        """What goes on without a retraining."""
+        metric = self.evidence.get("metric") or {}
+        if metric.get("value") is None or self.limit is None:
+            return f"{self.champion} serves on as it is."
+        known = f"{metric['name']} {metric['value']:.3f} where the limit is {self.limit:.3f}"
+        return f"{self.champion} serves on with {known}; let people decide its doubtful cases."
+
+    @property
     def stress(self) -> str:
         """How robust the champion was when this was proposed; empty without a stress test."""
         campaign = self.evidence.get("campaign") or {}
@@ -159,7 +192,8 @@ class ProposalPage:
 
     @property
     def headline(self) -> str:
-        return f"Proposal #{self.id} for {self.model} {STATE_SENTENCES[self.state]}"
+        words = STATE_SENTENCES[self.state].format(champion=self.champion, candidate=self.candidate)
+        return f"Proposal #{self.id} for {self.model} {words}"
 
     @property
     def failed_gates(self) -> tuple[Gate, ...]:

@@ -23,7 +23,7 @@ SCRIPT = Path(dashboard.__path__[0]) / "app.py"
 def served(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The dashboard of this test's database, with Ana signed in."""
     place.use(place.Place(database_url=database_url, artifact_dir=tmp_path))
-    monkeypatch.setattr(auth, "current_actor", lambda: ANA)
+    monkeypatch.setattr(auth, "current_actor", lambda **_: ANA)
     queries.forget()
     yield
     place.engine().dispose()
@@ -58,7 +58,7 @@ VIEWS = ("overview", "model", "drift", "robustness", "alerts", "retraining")
         ("overview", "1 model needs you: fraud — proposal #1 awaits approval"),
         ("model", "Healthy until 3 May, then harmful covariate shift (auroc 0.912 → 0.838)"),
         ("drift", "3 of 8 features moved since 3 May: merchant_category, amount, distance_km"),
-        ("robustness", "At S2 the AUC falls 0.80 → 0.73 (−0.02 since registration)"),
+        ("robustness", "At S2 the AUC falls 0.80 → 0.73 (−0.01 since registration)"),
         ("alerts", "1 alert nobody has taken yet: fraud"),
         ("retraining", "Proposal #1 for fraud awaits approval"),
     ],
@@ -98,7 +98,7 @@ def test_a_click_on_a_stale_page_changes_nothing_and_is_answered_with_a_sentence
 
 @pytest.mark.usefixtures("fraud")
 def test_who_may_not_decide_reads_why_and_cannot_click(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(auth, "current_actor", lambda: Actor(id="eve", name="Eve", roles=frozenset({Role.VIEWER})))
+    monkeypatch.setattr(auth, "current_actor", lambda **_: Actor(id="eve", name="Eve", roles=frozenset({Role.VIEWER})))
     app = view("retraining")
     assert "needs one of approver, validator" in said(app)
     assert app.button(key="approve").disabled
@@ -116,8 +116,26 @@ def test_the_url_chooses_the_feature_that_is_shown():
     assert app.selectbox[0].value == "age"
 
 
+@pytest.mark.usefixtures("fraud")
+@pytest.mark.parametrize(("name", "key"), [("alerts", "alert"), ("retraining", "proposal")])
+def test_a_link_to_what_is_not_there_says_so_above_what_is(name: str, key: str):
+    assert f"There is no {key} 777" in view(name, **{key: "777"}).warning[0].value
+    assert not view(name).warning
+
+
+@pytest.mark.usefixtures("fraud")
+def test_a_feature_of_levels_is_drawn_by_its_distance_and_a_number_by_its_effect():
+    assert "its levels moved together" in said(view("drift", model="fraud", feature="merchant_category"))
+    assert "its mean moved" in said(view("drift", model="fraud", feature="amount"))
+
+
+@pytest.mark.usefixtures("fraud")
+def test_what_goes_on_without_a_retraining_is_told_by_the_measured_metric():
+    assert "v1 serves on with auroc 0.838 where the limit is" in said(view("retraining"))
+
+
 def test_without_a_session_every_page_is_the_sign_in(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(auth, "current_actor", lambda: None)
+    monkeypatch.setattr(auth, "current_actor", lambda **_: None)
     for name in VIEWS:
         app = view(name)
         assert [title.value for title in app.title] == ["Sign in to Holdfast"]
