@@ -131,7 +131,7 @@ def dashboard() -> None:
 
 def api() -> None:
     """Serve the API alone."""
-    _serve("monitor.api.app:app")
+    _serve("monitor.api.alone:app")
 
 
 def _serve(factory: str) -> None:
