@@ -112,7 +112,9 @@ def _replay(history: History, tools: Tools, *, seed: int, say: Say, started: flo
             reference_rows=len(prepared.within(prepared.reference)),
             reference_metric=metric,
             windows=window_outcomes(session, model),
-            alerts=alert_outcomes(session, model),
+            alerts=[
+                replace(alert, title=alert.title.removeprefix(f"{MODEL}: ")) for alert in alert_outcomes(session, model)
+            ],
             conventional=conventional_alerts(session, model),
             seconds=time.monotonic() - started,
         )

@@ -28,7 +28,7 @@ body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding
 h1{font-size:1.5rem;margin-bottom:.2rem}p.sub{color:#555;margin-top:0}table{border-collapse:collapse;width:100%}
 th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid #ddd;vertical-align:top}
 .tag{display:inline-block;padding:0 .5rem;border-radius:.6rem;color:#fff;font-size:.85rem;white-space:nowrap}
-.scroll{overflow-x:auto}
+.scroll{overflow-x:auto}td:first-child{white-space:nowrap}
 """
 
 
