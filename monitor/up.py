@@ -126,7 +126,12 @@ class Supervisor:
     def _write_state(self) -> None:
         path = state_file(self.settings)
         path.parent.mkdir(parents=True, exist_ok=True)
-        state = {"pid": os.getpid(), "created": psutil.Process().create_time(), "programs": self.pids()}
+        state = {
+            "pid": os.getpid(),
+            "created": psutil.Process().create_time(),
+            "link": self.settings.link,
+            "programs": self.pids(),
+        }
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(state), encoding="utf-8")
         partial.replace(path)
@@ -141,6 +146,7 @@ class UpState:
     """What a running supervisor wrote down of itself."""
 
     process: psutil.Process
+    link: str
     programs: Mapping[str, int]
 
 
@@ -152,7 +158,7 @@ def running_supervisor(settings: Settings) -> UpState | None:
         alive = abs(process.create_time() - state["created"]) < 1 and process.status() != psutil.STATUS_ZOMBIE
     except (OSError, ValueError, KeyError, psutil.NoSuchProcess):
         return None
-    return UpState(process=process, programs=state["programs"]) if alive else None
+    return UpState(process=process, link=state["link"], programs=state["programs"]) if alive else None
 
 
 def stop_supervisor(settings: Settings) -> bool:

@@ -64,13 +64,15 @@ def sign_in_url(settings: Settings, url: str, *, user: str = ADMIN) -> str:
     """A link that signs `user` in once; the first account is admin, operator and approver."""
     from monitor.db import engine, users
     from monitor.governance.roles import Role
+    from monitor.up import running_supervisor
 
     with engine.opened(url) as connected, engine.transaction(connected) as session:
         person = users.find_user(session, user)
         if person is None:
             person = users.create_user(session, user, [Role.ADMIN, Role.OPERATOR, Role.APPROVER])
         token = users.make_link(session, person, lifetime=timedelta(hours=LINK_HOURS))
-    return f"{settings.link}/?once={token}"
+    running = running_supervisor(settings)
+    return f"{running.link if running else settings.link}/?once={token}"
 
 
 def up(home: HomeOption = None, port: PortOption = None) -> None:
@@ -125,7 +127,7 @@ def status(home: HomeOption = None) -> None:
     if state is None:
         print(f"Holdfast is not running on {settings.home}. Start it: holdfast up")
     else:
-        print(f"Holdfast runs (process {state.process.pid}) on {settings.home}: {settings.link}")
+        print(f"Holdfast runs (process {state.process.pid}) on {settings.home}: {state.link}")
         for name, pid in state.programs.items():
             print(f"  {name:<12} process {pid}")
     url = settings.database_url or embedded.running(settings.home)
