@@ -19,7 +19,14 @@ from monitor.cli.history import History
 from monitor.cli.processes import make_tools
 from monitor.db import embedded
 from monitor.db.engine import database_now, transaction
-from monitor.db.read_outcomes import AlertOutcome, WindowOutcome, alert_outcomes, conventional_alerts, window_outcomes
+from monitor.db.read_outcomes import (
+    AlertOutcome,
+    WindowOutcome,
+    alert_outcomes,
+    conventional_alerts,
+    odd_features,
+    window_outcomes,
+)
 from monitor.db.registry import ModelSettings, model_named
 from monitor.db.scratch import scratch_database
 from monitor.intake.ingest import advance_watermark, ingest
@@ -45,6 +52,7 @@ class Backtest:
     windows: list[WindowOutcome]
     alerts: list[AlertOutcome]
     conventional: int
+    odd_features: dict[str, dict[str, str]]
     seconds: float
 
     def to_document(self) -> dict[str, Any]:
@@ -62,6 +70,7 @@ class Backtest:
             "windows": [window.to_document() for window in self.windows],
             "alerts": [alert.to_document() for alert in self.alerts],
             "conventional_alerts": self.conventional,
+            "features": self.odd_features,
             "ignored": self.history.ignored,
             "leaks": self.history.leaks,
             "notes": list(self.history.notes),
@@ -116,6 +125,7 @@ def _replay(history: History, tools: Tools, *, seed: int, say: Say, started: flo
                 replace(alert, title=alert.title.removeprefix(f"{MODEL}: ")) for alert in alert_outcomes(session, model)
             ],
             conventional=conventional_alerts(session, model),
+            odd_features=odd_features(session, model),
             seconds=time.monotonic() - started,
         )
 

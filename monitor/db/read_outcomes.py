@@ -120,6 +120,22 @@ def alert_outcomes(session: Session, model: Model) -> list[AlertOutcome]:
     ]
 
 
+def odd_features(session: Session, model: Model) -> dict[str, dict[str, str]]:
+    """The features that could not be compared as others are, with status and sentence, as of the last drift run."""
+    document = session.scalar(
+        select(CheckRun.document)
+        .where(CheckRun.model_id == model.id, CheckRun.kind == "drift", CheckRun.document.has_key("features"))
+        .order_by(CheckRun.starts.desc(), CheckRun.revision.desc())
+        .limit(1)
+    )
+    features: dict[str, Any] = (document or {}).get("features") or {}
+    return {
+        name: {"status": feature["status"], "sentence": feature.get("sentence") or feature["status"]}
+        for name, feature in features.items()
+        if feature.get("status") != "ok"
+    }
+
+
 def checked_until(session: Session, model: Model) -> datetime | None:
     """Up to when drift was checked (or skipped for broken data), in stream time."""
     return session.scalar(

@@ -133,5 +133,6 @@ def _tag(verdict: str) -> str:
 def _columns(document: Json) -> str:
     lines = [f"{html.escape(name)}: {html.escape(why)}" for name, why in document["ignored"].items()]
     lines += [html.escape(sentence) for sentence in document["leaks"].values()]
+    lines += [html.escape(f"{name}: {odd['sentence']}") for name, odd in document["features"].items()]
     lines += [html.escape(note) for note in document["notes"]]
     return "<ul>" + "".join(f"<li>{line}</li>" for line in lines) + "</ul>" if lines else "<p>Nothing.</p>"

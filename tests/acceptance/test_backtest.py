@@ -58,6 +58,9 @@ def test_steady_history_raises_nothing_and_awkward_columns_cost_a_sentence_each(
     assert found["alerts"] == []
     assert {window["verdict"] for window in found["windows"]} == {"healthy"}
     assert set(found["ignored"]) == {"row_id", "week"}
+    odd = {name: feature["status"] for name, feature in found["features"].items()}
+    assert odd == {"constant": "constant", "nothing": "all_null", "many": "high_cardinality"}
+    assert all(feature["sentence"] for feature in found["features"].values())
     assert found["reference"]["metric"]["name"] == "auroc"
 
 
