@@ -109,10 +109,9 @@ st.subheader("The newest window, feature by feature", divider="gray")
 st.dataframe(
     _table(drift),
     hide_index=True,
-    row_height=52,
     column_config={
         "Feature": st.column_config.TextColumn(pinned=True),
-        "What": st.column_config.TextColumn(width=300),
+        "What": st.column_config.TextColumn(width=330),
         "Effect, σ": st.column_config.TextColumn(
             help="Of the mean, or of the level that moved most, with 95 % interval"
         ),

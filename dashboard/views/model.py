@@ -10,13 +10,15 @@ from monitor.db.read_model import Judged, ModelHistory
 def _facts(history: ModelHistory, last: Judged) -> None:
     """The newest figures, each with n and interval."""
     performance, champion, version = st.columns(3)
-    metric = last.metric or next((window.metric for window in reversed(history.windows) if window.metric), None)
+    metric, serving = history.realised, history.champion
     if metric is None:
-        performance.metric("Performance", "no labels yet")
+        performance.metric(
+            "Performance", "no labels yet", help=f"Of windows that {serving.name} scored" if serving else ""
+        )
     else:
         change = metric.value - history.reference.value if history.reference else None
         performance.metric(
-            f"{metric.name}, newest labelled window",
+            f"{metric.name} of {serving.name if serving else 'it'}, newest labelled window",
             f"{metric.value:.3f}",
             delta=None if change is None else f"{change:+.3f} against the reference",
             delta_color="off",
@@ -24,7 +26,6 @@ def _facts(history: ModelHistory, last: Judged) -> None:
         )
     limit = "none set" if history.limit is None else f"{history.limit:.3f}"
     champion.metric("Limit", limit, help="The whole interval must lie beyond it before a verdict is harmful")
-    serving = history.champion
     version.metric("Champion", serving.name if serving else "none", help=f"Risk tier {history.tier}")
     if serving and serving.promoted_at and not serving.confirmed_at:
         version.caption(f"{serving.name} is promoted; serving still reports {last.version}")
@@ -81,7 +82,7 @@ st.caption(
     f"version began to serve. Times in {times.zone_name()}."
 )
 for check in history.checks:
-    states.field(f"Newest {check.kind} check", check.words)
+    states.field(f"Newest {check.kind} check{history.of_whom(check)}", check.words)
 _ladder(history)
 with st.expander(f"All {len(history.windows)} windows"):
     st.dataframe(

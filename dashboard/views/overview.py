@@ -11,7 +11,7 @@ CARDS = 5
 
 def _figure(figure: Figure | None) -> str:
     if figure is None:
-        return "not measured"
+        return "not yet measured"
     interval = f" [{figure.low:.3f}, {figure.high:.3f}]" if figure.low is not None and figure.high is not None else ""
     return f"{figure.value:.3f}{interval}"
 
@@ -86,7 +86,9 @@ picked = st.dataframe(
     key="models",
     column_config={
         "Model": st.column_config.TextColumn(pinned=True),
-        "Performance": st.column_config.TextColumn(help="Realised, on labels that have come, with its 95 % interval"),
+        "Performance": st.column_config.TextColumn(
+            help="Realised by the version that serves, on labels that have come, 95 % interval"
+        ),
         "Trend": st.column_config.LineChartColumn(help="The realised metric of the last 30 windows", width=90),
         "Robust": st.column_config.NumberColumn(help="Robust AUC of the newest stress test", format="%.3f"),
         "Data": st.column_config.TextColumn(help="Faults in the newest window's data"),

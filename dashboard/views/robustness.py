@@ -65,7 +65,6 @@ st.caption("Robust AUC is the AUC of worst-case scores. Compare with the best co
 st.dataframe(
     _levels(newest),
     hide_index=True,
-    row_height=52,
     column_config={
         "Level": st.column_config.TextColumn(pinned=True),
         "An attacker may move": st.column_config.TextColumn(width=320),
@@ -75,6 +74,9 @@ st.dataframe(
         },
     },
 )
+gating = newest.level(history.level)
+if gating is not None and gating.budget:
+    st.caption(f"At {gating.level}, which alerts and gates read, an attacker may move {', '.join(gating.budget)}.")
 _flags(newest)
 
 if not newest.noise.empty:

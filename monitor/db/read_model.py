@@ -56,6 +56,7 @@ class Rung:
 class VersionLine:
     """A version as the model page lists it."""
 
+    id: int
     name: str
     state: str
     flavour: str
@@ -113,6 +114,18 @@ class ModelHistory:
         if self.reference is None or metric is None:
             return ""
         return f" ({metric.name} {self.reference.value:.3f} → {metric.value:.3f})"
+
+    @property
+    def realised(self) -> Figure | None:
+        """The champion's metric in its newest labelled window; another version's would say nothing of it."""
+        own = (w.metric for w in reversed(self.windows) if self.champion and w.version == self.champion.name)
+        return next((metric for metric in own if metric), None)
+
+    def of_whom(self, check: CheckSummary) -> str:
+        """“ of v1” where a check is not one of the champion's, else nothing."""
+        if self.champion is None or check.version_id == self.champion.id:
+            return ""
+        return next((f" of {version.name}" for version in self.versions if version.id == check.version_id), "")
 
     @property
     def next_rung(self) -> Rung | None:
@@ -224,6 +237,7 @@ def _checks(session: Session, model: Model) -> tuple[CheckSummary, ...]:
 
 def _line(version: Version) -> VersionLine:
     return VersionLine(
+        id=version.id,
         name=version.name,
         state=version.state,
         flavour=version.flavour,

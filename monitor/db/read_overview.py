@@ -20,6 +20,9 @@ AWAITING = {"awaiting_approval": "approval", "proposed": "approval", "awaiting_p
 VERDICT_NEED = {"pipeline_break": 3, "harmful_covariate_shift": 3, "concept_drift": 3, "fragile": 2}
 
 
+Measured = tuple[int, Json]  # a version's id, and a metric of it
+
+
 @dataclass(frozen=True, kw_only=True)
 class Figure:
     """A metric with its interval, as a verdict or a comparison holds it."""
@@ -46,6 +49,7 @@ class CheckSummary:
     """The newest run of one kind of check: what fired, in its own sentence."""
 
     kind: str
+    version_id: int
     status: str
     starts: datetime
     ends: datetime
@@ -168,7 +172,7 @@ def _row(
     model: Model,
     version: Version | None,
     last: WindowVerdict | None,
-    measured: Sequence[Json],
+    measured: Sequence[Measured],
     checks: dict[str, CheckSummary],
     alerts: dict[str, int],
     proposal: Proposal | None,
@@ -185,25 +189,27 @@ def _row(
         advice=last.advice if last else "",
         watermark=model.watermark,
         window=(last.starts, last.ends) if last else None,
-        performance=Figure.of(measured[-1]) if measured else None,
+        performance=next((Figure.of(of) for by, of in reversed(measured) if by == model.champion_id), None),
         reference=Figure.of(baseline.get("metric")),
         limit=baseline.get("limit"),
-        robustness=_robust(baseline, checks),
+        robustness=_robust(version, checks),
         checks=checks,
         pages=alerts.get("page", 0),
         tickets=alerts.get("ticket", 0),
         proposal_id=proposal.id if proposal else None,
         proposal_state=proposal.state if proposal else None,
-        spark=tuple(metric["value"] for metric in measured[-SPARK_WINDOWS:]),
+        spark=tuple(metric["value"] for _, metric in measured[-SPARK_WINDOWS:]),
     )
 
 
-def _robust(baseline: Json, checks: dict[str, CheckSummary]) -> Figure | None:
-    """The newest stress figure, else the one at registration."""
+def _robust(version: Version | None, checks: dict[str, CheckSummary]) -> Figure | None:
+    """The version's newest stress figure, else the one at registration."""
     stress = checks.get("stress")
+    if version is None:
+        return None
     if stress is not None and stress.figure is not None:
         return stress.figure
-    registered = baseline.get("stress") or {}
+    registered = version.baseline.get("stress") or {}
     return (
         Figure.of({"name": "robust_auc", "value": registered.get("robust_auc"), **registered}) if registered else None
     )
@@ -222,25 +228,31 @@ def _newest_verdicts(session: Session) -> dict[int, WindowVerdict]:
     return {verdict.model_id: verdict for verdict in found}
 
 
-def _newest_metrics(session: Session) -> dict[int, list[Json]]:
+def _newest_metrics(session: Session) -> dict[int, list[Measured]]:
     """The metrics of each model's newest windows in order of time; twice the rows are read, as revisions share one."""
     newest = (
-        select(WindowVerdict.starts, WindowVerdict.rows, WindowVerdict.revision, WindowVerdict.metric)
+        select(
+            WindowVerdict.starts,
+            WindowVerdict.version_id,
+            WindowVerdict.rows,
+            WindowVerdict.revision,
+            WindowVerdict.metric,
+        )
         .where(WindowVerdict.model_id == Model.id)
         .order_by(WindowVerdict.starts.desc())
         .limit(2 * SPARK_WINDOWS)
         .lateral()
     )
     rows = session.execute(
-        select(Model.id, newest.c.starts, newest.c.metric)
+        select(Model.id, newest.c.starts, newest.c.version_id, newest.c.metric)
         .join(newest, true())
         .order_by(Model.id, newest.c.starts, newest.c.rows, newest.c.revision)
     )
-    by_window: dict[int, dict[datetime, Json]] = defaultdict(dict)
-    for model_id, starts, metric in rows:
-        by_window[model_id][starts] = metric  # the last: most rows, then the newest revision
+    by_window: dict[int, dict[datetime, Measured]] = defaultdict(dict)
+    for model_id, starts, version_id, metric in rows:
+        by_window[model_id][starts] = (version_id, metric)  # the last: most rows, then the newest revision
     return {
-        model_id: [metric for metric in windows.values() if metric.get("value") is not None]
+        model_id: [(by, metric) for by, metric in windows.values() if metric.get("value") is not None]
         for model_id, windows in by_window.items()
     }
 
@@ -258,9 +270,11 @@ def _newest_checks(session: Session) -> dict[int, dict[str, CheckSummary]]:
 
 
 def _newest_run(kind: str) -> Select[CheckRun]:
+    """Of a stress test the champion's: it tells of the version, the other checks of the stream."""
+    of = CheckRun.version_id == Model.champion_id if kind == "stress" else true()
     newest = (
         select(CheckRun)
-        .where(CheckRun.model_id == Model.id, CheckRun.kind == kind)
+        .where(CheckRun.model_id == Model.id, CheckRun.kind == kind, of)
         .order_by(CheckRun.starts.desc(), CheckRun.revision.desc(), CheckRun.id.desc())
         .limit(1)
         .lateral()
@@ -278,6 +292,7 @@ def summary_of(run: CheckRun, findings: Sequence[Finding]) -> CheckSummary:
         )  # fmt: skip
     return CheckSummary(
         kind=run.kind,
+        version_id=run.version_id,
         status=run.status,
         starts=run.starts,
         ends=run.ends,

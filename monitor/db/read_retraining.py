@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from monitor.db.audit import AuditEntry
@@ -137,8 +137,13 @@ class ProposalPage:
         return self.state in SERVING and self.candidate == self.serving
 
     @property
+    def is_replaced(self) -> bool:
+        """Whether its version was confirmed and yet serves no more: a rollback, or a later proposal."""
+        return self.state == "confirmed" and self.candidate != self.serving
+
+    @property
     def can_promote_again(self) -> bool:
-        return self.state == "rolled_back" and self.candidate is not None and self.candidate != self.serving
+        return (self.state == "rolled_back" or self.is_replaced) and self.candidate not in (None, self.serving)
 
     @property
     def histograms(self) -> tuple[Histogram, ...]:
@@ -193,6 +198,8 @@ class ProposalPage:
     @property
     def headline(self) -> str:
         words = STATE_SENTENCES[self.state].format(champion=self.champion, candidate=self.candidate)
+        if self.is_replaced:
+            words = f"served; {self.serving} has taken over since"
         return f"Proposal #{self.id} for {self.model} {words}"
 
     @property
@@ -281,7 +288,7 @@ def proposal_page(session: Session, proposal_id: int) -> ProposalPage | None:
         created_at=proposal.created_at,
         expires_at=proposal.expires_at,
         ballots=_ballots(session, proposal),
-        timeline=_timeline(session, proposal),
+        timeline=_timeline(session, proposal, names.get(proposal.candidate_id or 0)),
         running=_running(session, proposal),
         report_id=session.scalar(report) if proposal.alert_id else None,
     )
@@ -305,10 +312,17 @@ def _ballots(session: Session, proposal: Proposal) -> tuple[Ballot, ...]:
     )  # fmt: skip
 
 
-def _timeline(session: Session, proposal: Proposal) -> tuple[Event, ...]:
-    entries = session.scalars(
-        select(AuditEntry).where(AuditEntry.subject == f"proposal:{proposal.id}").order_by(AuditEntry.id)
+def _timeline(session: Session, proposal: Proposal, candidate: str | None) -> tuple[Event, ...]:
+    """The proposal's own acts, and what became of its version afterwards."""
+    undone = and_(
+        AuditEntry.subject == f"model:{proposal.model_id}", AuditEntry.action == "model.rolled_back",
+        AuditEntry.details["before"].as_string() == candidate,
+    )  # fmt: skip
+    again = and_(
+        AuditEntry.subject == f"version:{proposal.candidate_id}", AuditEntry.action == "version.promoted_again"
     )
+    own = AuditEntry.subject == f"proposal:{proposal.id}"
+    entries = session.scalars(select(AuditEntry).where(or_(own, undone, again)).order_by(AuditEntry.id))
     return tuple(dict.fromkeys(event_of(entry) for entry in entries))  # a vote and its step are one thing to people
 
 

@@ -11,6 +11,7 @@ import dashboard
 from dashboard import auth, place, queries
 from monitor.db.engine import transaction
 from monitor.db.jobs import Job
+from monitor.db.registry import Model, Version
 from monitor.db.retraining import Proposal
 from monitor.governance.roles import Actor, Role
 from tests.seeded import populate
@@ -132,6 +133,40 @@ def test_a_feature_of_levels_is_drawn_by_its_distance_and_a_number_by_its_effect
 @pytest.mark.usefixtures("fraud")
 def test_what_goes_on_without_a_retraining_is_told_by_the_measured_metric():
     assert "v1 serves on with auroc 0.838 where the limit is" in said(view("retraining"))
+
+
+@pytest.mark.usefixtures("fraud")
+def test_a_new_champion_is_not_told_by_its_predecessors_figures(engine: Engine):
+    with transaction(engine) as session:
+        model = session.scalars(select(Model)).one()
+        v2 = Version(
+            model_id=model.id, number=2, name="v2", state="candidate", flavour="torch", manifest_sha256="1" * 64,
+            baseline={"stress": {"robust_auc": 0.81, "level": "S2"}},
+        )  # fmt: skip
+        session.add(v2)
+        session.flush()
+        model.champion_id = v2.id
+    (row,) = queries.overview().rows
+    assert (row.performance, row.robustness and row.robustness.value) == (None, 0.81)
+    shown = view("model")
+    assert shown.metric[0].value == "no labels yet"
+    assert "NEWEST DRIFT CHECK OF V1" in said(shown)
+
+
+@pytest.mark.usefixtures("fraud")
+def test_a_confirmed_version_that_was_rolled_back_is_not_said_to_serve(engine: Engine):
+    with transaction(engine) as session:
+        proposal = session.scalars(select(Proposal)).one()
+        v2 = Version(
+            model_id=proposal.model_id, number=2, name="v2", state="retired", flavour="torch",
+            manifest_sha256="1" * 64, baseline={},
+        )  # fmt: skip
+        session.add(v2)
+        session.flush()
+        proposal.candidate_id, proposal.state = v2.id, "confirmed"
+    app = view("retraining")
+    assert app.title[0].value == "Proposal #1 for fraud served; v1 has taken over since"
+    assert app.button(key="promote_again").label == "Promote v2 again"
 
 
 def test_without_a_session_every_page_is_the_sign_in(monkeypatch: pytest.MonkeyPatch):
