@@ -74,7 +74,8 @@ def door(engine: Engine, database_url: str, tmp_path: Path) -> Iterator[Door]:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    found = os.environ.get("HOLDFAST_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    installed = (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
+    found = os.environ.get("HOLDFAST_CHROMIUM") or next(filter(None, installed), None)  # None: Playwright's own
     expect.set_options(timeout=30_000)  # a busy machine draws late
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=QUIET)
