@@ -129,8 +129,8 @@ def _tell(result: "Backtest") -> None:
         words = window.verdict.replace("_", " ") if window.verdict else window.status
         print(f"  {window.start:%Y-%m-%d}  {window.rows:>7,} rows  {words:<24} {shown}")
     print()
-    for name, odd in result.odd_features.items():
-        print(f"{name}: {odd['status'].replace('_', ' ')}; {odd['sentence']}")
+    for odd in result.odd_features.values():
+        print(odd["sentence"])
     for alert in result.alerts:
         print(f"{alert.severity.upper():<7}{alert.start:%-d %b %Y}  {alert.title}  ({', '.join(alert.culprits[:4])})")
     span = result.windows[-1].end - result.windows[0].start if result.windows else None
