@@ -1,5 +1,6 @@
 """Buttons: one transaction, in which the person is looked up again and the act itself authorises."""
 
+import logging
 from collections.abc import Callable
 from datetime import datetime
 
@@ -27,7 +28,8 @@ def perform(act: Act) -> None:
         st.session_state[_NOTICE] = (True, sentence)
     except HoldfastError as error:
         st.session_state[_NOTICE] = (False, str(error))
-    except SQLAlchemyError:
+    except SQLAlchemyError as error:
+        logging.getLogger(__name__).error("an act failed: %s", error)
         st.session_state[_NOTICE] = (False, "The database did not answer, and nothing was changed. Try again.")
     queries.forget()
 

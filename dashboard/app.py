@@ -1,5 +1,6 @@
 """The Streamlit script: nobody sees anything before a session is found; then one view runs."""
 
+import logging
 from pathlib import Path
 
 import streamlit as st
@@ -40,7 +41,8 @@ def main() -> None:
 
 try:
     main()
-except SQLAlchemyError:
+except SQLAlchemyError as error:
+    logging.getLogger(__name__).error("a view could not be read: %s", error)
     states.failed(
         "The database does not answer.", hint="It may be restarting: reload in a moment, or run `holdfast doctor`."
     )
