@@ -130,6 +130,8 @@ class Supervisor:
             "pid": os.getpid(),
             "created": psutil.Process().create_time(),
             "link": self.settings.link,
+            # of the embedded server alone: it has no password
+            "database_url": None if self.settings.database_url else self.environment.get("DATABASE_URL"),
             "programs": self.pids(),
         }
         partial = path.with_suffix(".partial")
@@ -147,6 +149,7 @@ class UpState:
 
     process: psutil.Process
     link: str
+    database_url: str | None
     programs: Mapping[str, int]
 
 
@@ -158,7 +161,9 @@ def running_supervisor(settings: Settings) -> UpState | None:
         alive = abs(process.create_time() - state["created"]) < 1 and process.status() != psutil.STATUS_ZOMBIE
     except (OSError, ValueError, KeyError, psutil.NoSuchProcess):
         return None
-    return UpState(process=process, link=state["link"], programs=state["programs"]) if alive else None
+    if not alive:
+        return None
+    return UpState(process=process, link=state["link"], database_url=state["database_url"], programs=state["programs"])
 
 
 def stop_supervisor(settings: Settings) -> bool:

@@ -18,6 +18,7 @@ from monitor.settings import Settings
 HomeOption = Annotated[Path | None, typer.Option("--home", help="Where Holdfast keeps its data.", show_default=False)]
 PortOption = Annotated[int | None, typer.Option("--port", help="Port of the dashboard and API.", show_default=False)]
 LINK_HOURS = 12
+DEMO = "demo"  # the demo keeps to a folder of its own under home
 ADMIN = "you"
 
 
@@ -293,6 +294,12 @@ def reset(home: HomeOption = None, yes: Annotated[bool, typer.Option("--yes", he
 def link(
     user: Annotated[str, typer.Option("--user", help="Whom the link signs in.")] = ADMIN, home: HomeOption = None
 ) -> None:
-    """Print a link that signs a person in, once."""
+    """Print a link that signs a person in, once: to the running platform, else to a running demo."""
+    from monitor.up import running_supervisor
+
     settings = Settings.load(home=home)
-    print(sign_in_url(settings, database_url(settings), user=user))
+    demo = settings.model_copy(update={"home": settings.home / DEMO})
+    chosen = demo if running_supervisor(settings) is None and running_supervisor(demo) else settings
+    state = running_supervisor(chosen)
+    url = state.database_url if state and state.database_url else database_url(chosen)
+    print(sign_in_url(chosen, url, user=user))

@@ -60,6 +60,14 @@ def test_platform_starts_survives_a_kill_and_stops_whole(home, free_port):
         state = running_supervisor(settings)
         assert isinstance(state, UpState)
         assert set(state.programs) == {"scheduler", "worker-1", "dashboard"}
+        link = subprocess.run(
+            [sys.executable, "-m", "monitor.cli.app", "link", "--home", str(home)],
+            env=environment, capture_output=True, text=True,
+        )  # fmt: skip
+        assert link.stdout.startswith(f"http://127.0.0.1:{free_port}/?once="), link.stderr
+        with httpx.Client(follow_redirects=True) as browser:
+            assert browser.get(link.stdout.strip()).status_code == 200
+            assert browser.get(f"http://127.0.0.1:{free_port}/v1/models").json() == []
         os.kill(state.programs["worker-1"], signal.SIGKILL)
         again = _until(
             lambda: (running_supervisor(settings) or state).programs["worker-1"] != state.programs["worker-1"]

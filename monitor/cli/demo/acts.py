@@ -1,6 +1,6 @@
 """The people of the demo, and what they do when nobody is there to click: the same acts, by the same functions."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -9,7 +9,7 @@ from monitor.acts import promotion, retraining
 from monitor.cli.demo.service import MODEL
 from monitor.db.engine import database_now, transaction
 from monitor.db.registry import Version, champion, model_named
-from monitor.db.retraining import CLOSED_STATES, Proposal
+from monitor.db.retraining import CLOSED_STATES, Proposal, Vote
 from monitor.db.users import create_user
 from monitor.governance.roles import Actor, Role
 
@@ -142,3 +142,16 @@ def champion_name(demo: "Demo") -> str:
 def serving_version(demo: "Demo") -> str:
     """The version that the traces report last."""
     return demo.service.serving or champion_name(demo)
+
+
+def outcome(demo: "Demo") -> dict[str, Any]:
+    """What the person at the dashboard decided."""
+    with transaction(demo.tools.engine) as session:
+        approved_by = session.scalar(select(Vote.actor).where(Vote.decision == "approve").order_by(Vote.id.desc()))
+        promoted = session.scalar(select(Version.id).where(Version.number > 1, Version.promoted_at.is_not(None)))
+        serves_first = champion(session, model_named(session, MODEL)).number == 1
+    return {
+        "approved_by": approved_by,
+        "promoted": promoted is not None,
+        "rolled_back": promoted is not None and serves_first,
+    }

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from monitor.cli.platform import HomeOption, PortOption, say
+from monitor.cli.platform import DEMO, HomeOption, PortOption, say
 from monitor.errors import BadInput
 from monitor.settings import Settings
 
@@ -30,7 +30,7 @@ def demo(
     from monitor.cli.demo.run import Options, run
 
     settings = Settings.load(home=home, port=port)
-    settings = settings.model_copy(update={"home": settings.home.expanduser().resolve() / "demo", "poll_seconds": 0.3})
+    settings = settings.model_copy(update={"home": settings.home.expanduser().resolve() / DEMO, "poll_seconds": 0.3})
     if up.running_supervisor(settings):
         raise BadInput("the demo runs already: stop it with Ctrl-C where it was started")
     if not headless:

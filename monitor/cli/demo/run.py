@@ -207,6 +207,7 @@ def run(settings: Settings, options: Options, *, say: Say, tell_progress: Callab
             document = story.document(demo, seconds=time.monotonic() - started)
             if not options.headless:
                 _serve_until_stopped(demo)
+                document |= acts.outcome(demo)
         return document
     finally:
         if not settings.database_url:
