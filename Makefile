@@ -33,7 +33,7 @@ quick: $(STAMP)  ## format, lint, types and the fast tests: before each commit
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -q -m "not slow and not browser" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -q -m "not slow and not browser" --ignore=tests/acceptance $(ARGS)
 
 check: $(STAMP)  ## what CI runs
 	$(BIN)/ruff format --check .
