@@ -8,6 +8,7 @@ from monitor.drift.budget import FalseAlarmBudget
 from monitor.drift.clock import likely_leaks, time_proxies, unique_columns
 from monitor.drift.compare import ComparisonReport, compare
 from monitor.drift.detector import Detector, Sensitivity
+from monitor.drift.overrides import FeatureOverride, Overrides
 from monitor.drift.profile import Profile
 from monitor.drift.reference import Reference
 from monitor.drift.report import DriftReport, FeatureReport, FeatureStatus, Lane, State, Status
@@ -20,9 +21,11 @@ __all__ = [
     "Detector",
     "DriftReport",
     "FalseAlarmBudget",
+    "FeatureOverride",
     "FeatureReport",
     "FeatureStatus",
     "Lane",
+    "Overrides",
     "Profile",
     "Reference",
     "Score",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from monitor.drift.budget import FalseAlarmBudget
 from monitor.drift.explain import feature_reports, plain_report, status_sentence
 from monitor.drift.memory import Memory
+from monitor.drift.overrides import Overrides, budget_shares, check_known, tolerances
 from monitor.drift.profile import Profile
 from monitor.drift.reference import MIN_WINDOW_ROWS, Reference
 from monitor.drift.report import DriftReport, FeatureReport, FeatureStatus, State, Status, column_status
@@ -62,15 +63,22 @@ class Detector:
         *,
         budget: FalseAlarmBudget | None = None,
         sensitivity: str | Sensitivity = Sensitivity.BALANCED,
+        overrides: Overrides | None = None,
     ) -> None:
         if sensitivity not in list(Sensitivity):
             raise BadInput(f"expected a sensitivity of {', '.join(Sensitivity)}, got {sensitivity!r}")
+        self.overrides = dict(overrides or {})
+        check_known(self.overrides, reference.schema.names)
         self.reference = reference
         self.budget = budget or FalseAlarmBudget()
         self.sensitivity = Sensitivity(sensitivity)
         self._normal = reference.normal
+        names, feature_of = reference.schema.names, self._normal.feature_of
         self._lane = WindowLane(
-            self._normal, ticks=self.budget.ticks(reference.width), tolerance=self.sensitivity.tolerance
+            self._normal,
+            ticks=self.budget.ticks(reference.width),
+            tolerance=tolerances(self.overrides, names, feature_of, self.sensitivity.tolerance),
+            shares=budget_shares(self.overrides, names, feature_of, self._normal.budget_share),
         )
         self._memory = Memory.fresh(self._normal.size)
 
@@ -93,8 +101,12 @@ class Detector:
         *,
         budget: FalseAlarmBudget | None = None,
         sensitivity: str | Sensitivity | None = None,
+        overrides: Overrides | None = None,
     ) -> Self:
-        """The detector that wrote `state`; its budget and sensitivity unless others are given."""
+        """The detector that wrote `state`; its budget and sensitivity unless others are given.
+
+        Overrides are the owner's, and not part of the state: give those that hold now.
+        """
         memory, settings = Memory.from_bytes(state, reference)
         if settings["binning_id"] != reference.binning.binning_id or memory.smoothed.size != reference.normal.size:
             raise BadInput(
@@ -102,14 +114,29 @@ class Detector:
                 "restore with the reference that made it, or start afresh"
             )
         kept = FalseAlarmBudget(incidents=settings["incidents"], per_days=settings["per_days"])
-        detector = cls(reference, budget=budget or kept, sensitivity=sensitivity or settings["sensitivity"])
+        detector = cls(
+            reference,
+            budget=budget or kept,
+            sensitivity=sensitivity or settings["sensitivity"],
+            overrides=overrides,
+        )
         detector._memory = memory
         return detector
 
-    def update(self, window: Window, data: pd.DataFrame | Profile) -> DriftReport:
-        """Judge the next window: a frame, or a profile over the reference's binning."""
+    def update(self, window: Window, data: pd.DataFrame | Profile, *, expected: str | None = None) -> DriftReport:
+        """Judge the next window: a frame, or a profile over the reference's binning.
+
+        Args:
+            window: when.
+            data: what came.
+            expected: the event that explains this window beforehand, such as a holiday: its scores are reported with
+                status `skipped`, and the detector neither alarms nor remembers it.
+        """
         profile = data if isinstance(data, Profile) else Profile.of(data, self.reference.binning)
         strangers = _strangers(data, self.reference)
+        if expected is not None:
+            text = f"{expected} was expected: shown, and not judged"
+            return self._unjudged(window, profile, strangers, text, status=Status.SKIPPED)
         window, profile = self._merged(window, profile)
         if profile.rows < MIN_WINDOW_ROWS:
             self._memory.waiting = window, profile
@@ -204,7 +231,13 @@ class Detector:
         return True
 
     def _unjudged(
-        self, window: Window, profile: Profile, strangers: dict[str, FeatureReport], sentence: str
+        self,
+        window: Window,
+        profile: Profile,
+        strangers: dict[str, FeatureReport],
+        sentence: str,
+        *,
+        status: Status = Status.INSUFFICIENT,
     ) -> DriftReport:
         features = {
             name: plain_report(name, self.reference, profile, column_status(name, self.reference.total, profile))
@@ -212,7 +245,7 @@ class Detector:
         }
         return DriftReport(
             window=window,
-            status=Status.INSUFFICIENT,
+            status=status,
             alarm=False,
             state=self._memory.state,
             rows=profile.rows,

@@ -48,18 +48,18 @@ class Evidence:
 
 
 class WindowLane:
-    """Critical values of a reference for c ticks between false alarms and tolerance δ."""
+    """Critical values of a reference for c ticks between false alarms; tolerances δ and shares are of shape (D,)."""
 
-    def __init__(self, normal: Normal, *, ticks: float, tolerance: float) -> None:
-        self.normal, self.tolerance = normal, tolerance
+    def __init__(self, normal: Normal, *, ticks: float, tolerance: FloatArray, shares: FloatArray) -> None:
+        self.normal, self.tolerance, self.shares = normal, tolerance, shares
         self.nu = normal.dispersion.nu
-        alpha = _BUDGET_SHARE * normal.budget_share / (len(SCALES) * ticks)
+        alpha = _BUDGET_SHARE * shares / (len(SCALES) * ticks)
         self.critical = _critical(self.nu, alpha)
         self._watch_critical = _critical(self.nu, np.minimum(alpha * _WATCH, 0.5))
-        shares = np.concatenate([found.shares for found in normal.directions]) if normal.size else np.zeros(0)
-        self._indicators = np.flatnonzero(~np.isnan(shares))
-        self.sd = np.sqrt(shares * (1 - shares))
-        self._expected = shares + normal.mean * self.sd
+        marked = np.concatenate([found.shares for found in normal.directions]) if normal.size else np.zeros(0)
+        self._indicators = np.flatnonzero(~np.isnan(marked))
+        self.sd = np.sqrt(marked * (1 - marked))
+        self._expected = marked + normal.mean * self.sd
 
     def evidence(self, deviations: FloatArray, rows: FloatArray, offsets: FloatArray) -> Evidence:
         """Judge the memory.
@@ -95,14 +95,14 @@ class WindowLane:
         """Two-sided p of the chosen (scale, direction) pairs, corrected for all pairs of the same feature."""
         raw = 2 * special.stdtr(self.nu[chosen], -np.abs(evidence.z[scales, chosen]))
         tested = max(sum(len(found.movements) > 0 for found in self.normal.directions), 1)
-        weights = np.maximum(self.normal.budget_share[chosen] * tested, 1e-12)
+        weights = np.maximum(self.shares[chosen] * tested, 1e-12)
         corrected: FloatArray = np.minimum(1.0, raw * len(SCALES) / weights)
         return corrected
 
     def threshold(self, variance: float, direction: int) -> float:
         """The |effect| at which this direction fires, by its t approximation."""
         sd = float(np.sqrt(variance))
-        return max(float(self.critical[direction]) * sd, self.tolerance + _SIGNIFICANT * sd)
+        return max(float(self.critical[direction]) * sd, float(self.tolerance[direction]) + _SIGNIFICANT * sd)
 
     def _refine_shares(
         self, z: FloatArray, x: FloatArray, variance: FloatArray, n: FloatArray, expected: FloatArray

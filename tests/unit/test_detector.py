@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy.special import ndtr
 
-from monitor.drift import Binning, Detector, FalseAlarmBudget, Profile, Reference, State, Status
+from monitor.drift import Binning, Detector, FalseAlarmBudget, FeatureOverride, Profile, Reference, State, Status
 from monitor.drift.bins import BinKind
 from monitor.errors import BadInput
 from monitor.schema import Schema
@@ -271,3 +271,38 @@ def test_a_feature_with_a_season_is_judged_against_its_own_weekday():
     assert not any(detector.update(day, frame).alarm for day, frame in zip(days[42:], frames[42:], strict=True))
     sunday_on_a_monday = detector.update(_windows(71)[-1], _frame(99, shift=1.0))
     assert sunday_on_a_monday.culprits == ("amount",)
+
+
+def test_a_muted_feature_is_shown_and_never_alarms():
+    detector, days = _started(overrides={"amount": FeatureOverride(weight=0)})
+    report = detector.update(days[0], _frame(1, shift=2.0))
+    assert (report.alarm, report.culprits) == (False, ())
+    assert report.features["amount"].effect > 1
+
+
+def test_a_feature_may_be_tolerated_more_than_the_others():
+    detector, days = _started(overrides={"amount": FeatureOverride(tolerance=3.0)})
+    assert not detector.update(days[0], _frame(1, shift=0.8)).alarm
+    assert detector.update(days[1], _frame(2, shift=0.8, app=0.6)).culprits == ("channel",)
+
+
+def test_an_expected_event_is_shown_and_neither_alarms_nor_is_remembered():
+    detector, days = _started()
+    before = detector.state()
+    report = detector.update(days[0], _frame(1, shift=3.0), expected="Black Friday")
+    assert (report.status, report.alarm, detector.state() == before) == (Status.SKIPPED, False, True)
+    assert report.sentence == "Black Friday was expected: shown, and not judged"
+    assert report.features["amount"].scores["psi"].exceeds
+
+
+@pytest.mark.parametrize(
+    "override", [{"tolerance": -1.0}, {"weight": -1.0}, {"weight": np.nan}, {"tolerance": np.inf}, {"loudness": 1}]
+)
+def test_overrides_out_of_range_are_refused(override):
+    with pytest.raises(BadInput):
+        FeatureOverride.from_document(override)
+
+
+def test_an_override_of_a_stranger_is_refused():
+    with pytest.raises(BadInput, match="expected overrides of amount, channel, age, got amuont"):
+        _started(overrides={"amuont": FeatureOverride()})
