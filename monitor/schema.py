@@ -1,5 +1,6 @@
 """The declared features of a model: kinds, bounds, levels, and what an attacker or a fault may change."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
@@ -122,12 +123,19 @@ class Schema:
 
     def encode(self, frame: pd.DataFrame) -> FloatArray:
         """Rows as floats in raw units, shape (n, d); a category is its level's code, an unseen one len(levels)."""
-        conformed = self.conform(frame)
         encoded = np.empty((len(frame), len(self)), dtype=np.float64)
-        for j, feature in enumerate(self.features):
-            column = conformed[feature.name]
-            encoded[:, j] = _codes(column, feature.levels) if feature.is_categorical else column.to_numpy(np.float64)
+        for j, name in enumerate(self.names):
+            encoded[:, j] = self.encode_column(frame, name)
         return encoded
+
+    def encode_column(self, frame: pd.DataFrame, name: str) -> FloatArray:
+        """One column of `encode`, shape (n,); it may be the frame's own memory: read it only."""
+        feature = self[name]
+        if name not in frame.columns:
+            return np.full(len(frame), np.nan)
+        if feature.is_categorical:
+            return _codes(frame[name], feature.levels)
+        return np.asarray(_numbers(frame[name], feature).to_numpy(np.float64))
 
     def decode(self, rows: FloatArray) -> pd.DataFrame:
         """The inverse of `encode`; an unseen category comes back as None."""
@@ -165,16 +173,23 @@ def _infer_feature(name: str, column: pd.Series, mutable: bool) -> Feature:
         return Feature(name=name, kind=Kind.INTEGER, mutable=mutable)
     if pd.api.types.is_numeric_dtype(column.dtype):
         present = column.dropna().to_numpy(np.float64)
-        whole = present.size > 0 and bool(np.isfinite(present).all()) and bool((present == np.floor(present)).all())
+        whole = present.size > 0 and _are_whole(present[:1_000]) and _are_whole(present)
         return Feature(name=name, kind=Kind.INTEGER if whole else Kind.NUMERIC, mutable=mutable)
     present_texts = column.dropna()
     if present_texts.empty:
         return Feature(name=name, kind=Kind.NUMERIC, mutable=mutable)
     if set(present_texts.unique()) <= {True, False}:
         return Feature(name=name, kind=Kind.BOOLEAN, mutable=mutable)
-    counts = present_texts.astype(str).value_counts()
-    ordered = sorted(counts.index, key=lambda level: (-int(counts[level]), level))
+    codes, texts = _texts(present_texts)
+    counts = Counter[str]()
+    for text, count in zip(texts, np.bincount(codes, minlength=len(texts)).tolist(), strict=True):
+        counts[text] += count
+    ordered = sorted((text for text in counts if counts[text]), key=lambda level: (-counts[level], level))
     return Feature(name=name, kind=Kind.CATEGORICAL, levels=tuple(ordered[:MAX_LEVELS]), mutable=mutable)
+
+
+def _are_whole(values: FloatArray) -> bool:
+    return bool(np.isfinite(values).all()) and bool((values == np.floor(values)).all())
 
 
 def _conform(frame: pd.DataFrame, feature: Feature) -> "pd.Series[Any]":
@@ -182,22 +197,45 @@ def _conform(frame: pd.DataFrame, feature: Feature) -> "pd.Series[Any]":
         missing: Any = None if feature.is_categorical else np.nan
         return pd.Series(missing, index=frame.index, dtype=object if feature.is_categorical else np.float64)
     column = frame[feature.name]
-    if feature.is_categorical:
-        as_text = column.astype(object)
-        return as_text.where(column.isna(), as_text.map(str)).where(column.notna(), None)
+    if not feature.is_categorical:
+        return _numbers(column, feature)
+    codes, texts = _texts(column)
+    return pd.Series(np.array([*texts, None], dtype=object)[codes], index=frame.index, dtype=object)
+
+
+def _numbers(column: "pd.Series[Any]", feature: Feature) -> "pd.Series[Any]":
+    if column.dtype == np.float64:
+        return column
     if column.dtype == object and feature.kind is Kind.BOOLEAN:
         column = column.map(lambda value: _BOOLEANS.get(str(value).lower(), value))
     return pd.to_numeric(column, errors="coerce").astype(np.float64)
+
+
+def _texts(column: "pd.Series[Any]") -> tuple[NDArray[np.integer[Any]], list[str]]:
+    """Each row's position in a list of texts, −1 where missing."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return column.cat.codes.to_numpy(), [str(category) for category in column.cat.categories]
+    if not _has_one_text_a_value(column):
+        column = column.astype(object).map(str, na_action="ignore")
+    codes, distinct = pd.factorize(column)
+    return codes, [str(value) for value in distinct]
+
+
+def _has_one_text_a_value(column: "pd.Series[Any]") -> bool:
+    """Whether equal values have equal texts: 1, 1.0 and True are equal, and so are 0.0 and −0.0."""
+    if column.dtype == object:
+        return pd.api.types.infer_dtype(column, skipna=True) == "string"
+    return isinstance(column.dtype, pd.StringDtype) or column.dtype.kind in "iub"
 
 
 _BOOLEANS = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0, "1": 1.0, "0": 0.0}
 
 
 def _codes(column: "pd.Series[Any]", levels: tuple[str, ...]) -> FloatArray:
-    codes = pd.Index(list(levels), dtype=object).get_indexer(pd.Index(column.to_numpy(object))).astype(np.float64)
-    codes[codes < 0] = len(levels)
-    codes[column.isna().to_numpy()] = np.nan
-    return codes
+    places, texts = _texts(column)
+    known = {level: float(code) for code, level in enumerate(levels)}
+    codes = np.array([*(known.get(text, float(len(levels))) for text in texts), np.nan])
+    return np.asarray(codes[places])
 
 
 def _levels(codes: FloatArray, levels: tuple[str, ...]) -> NDArray[np.object_]:

@@ -2,13 +2,15 @@
 
 import struct
 import zlib
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
 import pandas as pd
 
 from monitor.drift.bins import BinKind, Binning, FeatureBins, FloatArray, IntArray
+from monitor.drift.placing import row_blocks
 from monitor.errors import BadInput, SchemaMismatch
 
 __all__ = ["BinKind", "Binning", "FeatureBins", "Profile"]
@@ -52,26 +54,28 @@ class Profile:
     @classmethod
     def of(cls, data: pd.DataFrame | FloatArray, binning: Binning) -> Self:
         """Count a frame, or rows already encoded by `binning.schema`, shape (n, features)."""
-        rows = binning.schema.encode(data) if isinstance(data, pd.DataFrame) else np.asarray(data, dtype=np.float64)
-        if rows.ndim != 2 or rows.shape[1] != len(binning.features):
-            raise SchemaMismatch(f"expected encoded rows of {len(binning.features)} features, got shape {rows.shape}")
         profile = cls.empty(binning)
-        for j, bins in enumerate(binning.features):
-            values = np.ascontiguousarray(rows[:, j])
-            profile.counts[binning.slice(bins.name)] = np.bincount(bins.place(values), minlength=bins.size)
-            if bins.is_numeric:
-                profile.faults[j, :2] = np.isposinf(values).sum(), np.isneginf(values).sum()
-                profile.moments[j] = _moments(values)
-            if isinstance(data, pd.DataFrame):
-                profile.faults[j, 2:] = _unparsed(data, bins, values), 0 if bins.name in data.columns else len(data)
-        return cls(binning, len(rows), profile.counts, profile.faults, profile.moments)
+        if not isinstance(data, pd.DataFrame):
+            profile._count(_encoded_blocks(np.asarray(data, dtype=np.float64), len(binning.features)))
+            return replace(profile, rows=len(data))
+        columns = [binning.schema.encode_column(data, name) for name in binning.schema.names]
+        profile.faults[:, 2:] = [_column_faults(data, *known) for known in zip(binning.features, columns, strict=True)]
+        profile._count(np.array([column[rows] for column in columns]) for rows in row_blocks(len(data), len(columns)))
+        return replace(profile, rows=len(data))
+
+    def _count(self, blocks: Iterable[FloatArray]) -> None:
+        """Add blocks of encoded values, each of shape (features, rows) and used up."""
+        binning, numeric = self.binning, self.binning.is_numeric
+        for values in blocks:
+            for bins, span, places in zip(binning.features, binning.spans, binning.place(values), strict=True):
+                self.counts[span] += np.bincount(places, minlength=bins.size)
+            moments, infinities = _moments(values if numeric.all() else values[numeric])
+            self.moments[numeric] = _merged(self.moments[numeric], moments)
+            self.faults[numeric, :2] += infinities
 
     def __add__(self, other: Self) -> Self:
         _same(self.binning, other.binning.binning_id)
-        a, b = self.moments, other.moments
-        moments = np.column_stack(
-            [a[:, :3] + b[:, :3], np.minimum(a[:, 3], b[:, 3])[:, None], np.maximum(a[:, 4], b[:, 4])[:, None]]
-        )
+        moments = _merged(self.moments, other.moments)
         rows, counts, faults = self.rows + other.rows, self.counts + other.counts, self.faults + other.faults
         return type(self)(self.binning, rows, counts, faults, moments)
 
@@ -153,14 +157,40 @@ def _same(binning: Binning, other_id: str) -> None:
         )
 
 
-def _moments(values: FloatArray) -> tuple[float, float, float, float, float]:
-    finite = values[np.isfinite(values)]
-    if finite.size == 0:
-        return 0.0, 0.0, 0.0, np.inf, -np.inf
-    return float(finite.size), float(finite.sum()), float(finite @ finite), float(finite.min()), float(finite.max())
+def _merged(a: FloatArray, b: FloatArray) -> FloatArray:
+    return np.column_stack([a[:, :3] + b[:, :3], np.minimum(a[:, 3], b[:, 3]), np.maximum(a[:, 4], b[:, 4])])
 
 
-def _unparsed(frame: pd.DataFrame, bins: FeatureBins, values: FloatArray) -> int:
-    if not bins.is_numeric or bins.name not in frame.columns or pd.api.types.is_numeric_dtype(frame[bins.name].dtype):
-        return 0
-    return int((np.isnan(values) & frame[bins.name].notna().to_numpy()).sum())
+def _moments(values: FloatArray) -> tuple[FloatArray, IntArray]:
+    """MOMENTS of each row's finite values, shape (features, 5), and its +inf and −inf, shape (features, 2).
+
+    NaN and infinities in `values` are overwritten.
+    """
+    low, high = np.fmin.reduce(values, axis=1, initial=np.inf), np.fmax.reduce(values, axis=1, initial=-np.inf)
+    infinities = np.zeros((len(values), 2), np.int64)
+    if (low == -np.inf).any() or (high == np.inf).any():
+        infinities = np.column_stack([(values == np.inf).sum(axis=1), (values == -np.inf).sum(axis=1)])
+        values[np.isinf(values)] = np.nan
+        low, high = np.fmin.reduce(values, axis=1, initial=np.inf), np.fmax.reduce(values, axis=1, initial=-np.inf)
+    missing = np.isnan(values)
+    np.copyto(values, 0.0, where=missing)
+    present = [missing.shape[1] - np.count_nonzero(row) for row in missing]
+    with np.errstate(over="ignore"):
+        sums = values.sum(axis=1), np.square(values).sum(axis=1)
+    return np.column_stack([present, *sums, low, high]), infinities
+
+
+def _column_faults(frame: pd.DataFrame, bins: FeatureBins, values: FloatArray) -> tuple[int, int]:
+    """Rows whose value is not a number, and rows without the column."""
+    if bins.name not in frame.columns:
+        return 0, len(frame)
+    if not bins.is_numeric or pd.api.types.is_numeric_dtype(frame[bins.name].dtype):
+        return 0, 0
+    return int((np.isnan(values) & frame[bins.name].notna().to_numpy()).sum()), 0
+
+
+def _encoded_blocks(rows: FloatArray, features: int) -> Iterator[FloatArray]:
+    """Encoded rows cut and laid out feature by feature."""
+    if rows.ndim != 2 or rows.shape[1] != features:
+        raise SchemaMismatch(f"expected encoded rows of {features} features, got shape {rows.shape}")
+    return (np.ascontiguousarray(rows[block].T) for block in row_blocks(len(rows), features))

@@ -1,5 +1,7 @@
 """Profiles: exact counts that add up, whatever the values are like."""
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.drift import Binning, Profile
-from monitor.drift.bins import BinKind
+from monitor.drift.bins import BinKind, FeatureBins
+from monitor.drift.fit_bins import QUANTILES, SAMPLE
 from monitor.errors import BadInput, SchemaMismatch
-from monitor.schema import Schema
+from monitor.schema import Feature, Kind, Schema
 
 
 def _frame(rows: int = 2_000, seed: int = 0) -> pd.DataFrame:
@@ -153,3 +156,134 @@ def test_categories_declared_without_levels_take_them_from_the_reference():
 def test_encoded_rows_of_another_width_are_refused():
     with pytest.raises(SchemaMismatch, match="3 features"):
         Profile.of(np.zeros((5, 2)), Binning.fit(_frame()))
+
+
+NUMBERS = (
+    st.sampled_from([0.0, -0.0, 1.0, 1.0 + 2**-52, 2.5, 7.0, -1e300, 5e-324, np.inf, -np.inf, np.nan]) | st.floats()
+)
+
+
+def _bin_of(bins: FeatureBins, value: float) -> int:
+    """The definition, a value at a time."""
+    if np.isnan(value):
+        return bins.missing
+    if bins.kind is BinKind.RANGES:
+        return sum(edge < value for edge in bins.edges)
+    if bins.kind is BinKind.VALUES:
+        return bins.edges.index(value) if value in bins.edges else bins.value_bins
+    return bins.bin_of_code[int(np.clip(value, 0, len(bins.bin_of_code) - 1))]
+
+
+@st.composite
+def _binnings(draw):
+    """Features of every kind, with any number of edges, also none."""
+    features = []
+    for j, kind in enumerate(draw(st.lists(st.sampled_from(list(BinKind)), min_size=1, max_size=6))):
+        edges = tuple(sorted(set(draw(st.lists(NUMBERS.filter(np.isfinite), max_size=30)))))
+        table = tuple(draw(st.lists(st.integers(0, 3), min_size=1, max_size=5)))
+        is_number = kind in (BinKind.RANGES, BinKind.VALUES)
+        more = {"edges": edges} if is_number else {"shown": ("a", "b"), "bin_of_code": table}
+        features.append(FeatureBins(name=f"x{j}", kind=kind, **more))
+    kinds = {bins.name: Kind.NUMERIC if bins.is_numeric else Kind.CATEGORICAL for bins in features}
+    return Binning(Schema(tuple(Feature(name=n, kind=k) for n, k in kinds.items())), tuple(features))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_every_value_is_counted_where_the_definition_puts_it(data):
+    binning = data.draw(_binnings())
+    edges = [edge for bins in binning.features for edge in bins.edges]
+    value = NUMBERS | st.sampled_from(edges) if edges else NUMBERS
+    columns = [
+        data.draw(
+            st.lists(value if bins.is_numeric else st.sampled_from([0.0, 1, 2, 9, np.nan]), min_size=7, max_size=7)
+        )
+        for bins in binning.features
+    ]
+    profile = Profile.of(np.array(columns).T, binning)
+    for bins, column in zip(binning.features, columns, strict=True):
+        expected = [_bin_of(bins, value) for value in column]
+        assert profile.counts_of(bins.name).tolist() == np.bincount(expected, minlength=bins.size).tolist()
+        assert bins.place(np.array(column)).tolist() == expected
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(NUMBERS.filter(lambda value: not np.isfinite(value) or abs(value) < 1e150), min_size=1, max_size=50))
+def test_moments_are_those_of_the_finite_values(values):
+    binning = Binning.fit(pd.DataFrame({"x": [1.0, 2.0]}))
+    profile = Profile.of(np.array(values)[:, None], binning)
+    finite = [value for value in values if np.isfinite(value)]
+    n, total, squares, low, high = profile.moments[0]
+    scale = math.fsum(map(abs, finite))
+    assert (n, low, high) == (len(finite), min(finite, default=np.inf), max(finite, default=-np.inf))
+    assert total == pytest.approx(math.fsum(finite), rel=1e-12, abs=1e-12 * scale)
+    assert squares == pytest.approx(math.fsum(value**2 for value in finite), rel=1e-12)
+    faults = profile.fault("x", "positive_infinity"), profile.fault("x", "negative_infinity")
+    assert faults == (values.count(np.inf), values.count(-np.inf))
+
+
+@pytest.mark.parametrize("rows", [1, 1_023, 1_024, 20_000, 150_001])
+def test_counts_do_not_depend_on_how_the_rows_are_cut_into_blocks(rows):
+    rng = np.random.default_rng(rows)
+    values = rng.normal(size=(rows, 3))
+    values[rng.random((rows, 3)) < 0.02] = np.nan
+    binning = Binning.fit(pd.DataFrame(rng.normal(size=(500, 3)), columns=["a", "b", "c"]))
+    expected = [np.bincount(bins.place(values[:, j]), minlength=bins.size) for j, bins in enumerate(binning.features)]
+    frame = pd.DataFrame(values, columns=["a", "b", "c"])
+    assert Profile.of(values, binning).counts.tolist() == np.concatenate(expected).tolist()
+    assert Profile.of(frame, binning).to_bytes() == Profile.of(np.asfortranarray(values), binning).to_bytes()
+
+
+def test_a_feature_with_more_edges_than_a_byte_can_count_is_still_exact():
+    binning = _one_feature(BinKind.RANGES, tuple(range(1_000)))
+    assert Profile.of(np.array([[998.5], [1e9]]), binning).counts[[999, 1_000]].tolist() == [1, 1]
+
+
+def test_a_frame_keeps_its_values_when_it_is_profiled():
+    frame = _frame()
+    before = frame.copy(deep=True)
+    Profile.of(frame, Binning.fit(frame))
+    pd.testing.assert_frame_equal(frame, before)
+
+
+def test_ranges_of_a_large_reference_come_from_a_sample_and_hold_the_shares_they_are_meant_to():
+    values = np.random.default_rng(0).normal(size=400_000)
+    binning = Binning.fit(pd.DataFrame({"x": values}))
+    below = np.searchsorted(np.sort(values), binning["x"].edges, side="right") / values.size
+    np.testing.assert_allclose(below, QUANTILES, atol=5 * 0.5 / np.sqrt(SAMPLE))
+
+
+@pytest.mark.parametrize("distinct", [50, 51])
+def test_rare_values_of_a_large_reference_are_not_lost_to_the_sample(distinct):
+    values = np.zeros(300_000)
+    values[::6_000] = np.arange(50)
+    values[7] = distinct - 1
+    bins = Binning.fit(pd.DataFrame({"x": values}))["x"]
+    assert bins.kind is (BinKind.VALUES if distinct == 50 else BinKind.RANGES)
+
+
+def test_novelty_counts_the_rows_whose_value_only_their_own_window_has():
+    rng = np.random.default_rng(0)
+    values, windows = rng.integers(0, 40, 300), np.sort(rng.integers(0, 12, 300))
+    homes = {value: set(windows[values == value]) for value in set(values)}
+    alone = np.array([len(homes[value]) == 1 for value in values])
+    shares = [alone[windows == window].mean() for window in range(12)]
+    for frame in (pd.DataFrame({"x": values}), pd.DataFrame({"x": values.astype(str)})):
+        bins = Binning.fit(frame, windows=windows)["x"]
+        assert (bins.novelty, bins.novelty_sd) == pytest.approx((alone.mean(), np.std(shares, ddof=1)))
+
+
+def _one_feature(kind: BinKind, edges: tuple[float, ...]) -> Binning:
+    feature = FeatureBins(name="x", kind=kind, edges=edges)
+    return Binning(Schema((Feature(name="x", kind=Kind.NUMERIC),)), (feature,))
+
+
+def test_the_levels_of_a_date_column_are_the_texts_that_its_rows_are_encoded_with():
+    frame = pd.DataFrame({"day": pd.date_range("2026-01-01", periods=3)})
+    assert Schema.infer(frame).encode(frame)[:, 0].tolist() == [0.0, 1.0, 2.0]
+
+
+def test_equal_values_with_different_texts_are_different_levels():
+    frame = pd.DataFrame({"c": pd.Series([1, True, 1.0, "1", None], dtype=object)})
+    schema = Schema((Feature(name="c", kind=Kind.CATEGORICAL, levels=("1", "True", "1.0")),))
+    np.testing.assert_array_equal(schema.encode(frame)[:, 0], [0, 1, 2, 0, np.nan])
