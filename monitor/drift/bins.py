@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import pairwise, zip_longest
@@ -10,15 +10,26 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from monitor.drift.feature_bins import BinKind, FeatureBins
 from monitor.drift.fit_bins import fit_feature
-from monitor.drift.placing import FloatArray, IntArray, PlaceArray, ranks, tiles
+from monitor.drift.placing import TILE, BoolArray, FloatArray, IntArray, PlaceArray, ranks
 from monitor.errors import SchemaMismatch
 from monitor.schema import Schema
 
 __all__ = ["BinKind", "Binning", "FeatureBins", "FloatArray", "IntArray"]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Some features of a binning, numeric ones or others, and where they are."""
+
+    features: tuple[FeatureBins, ...]
+    at: slice | list[int]
+
+    @property
+    def is_numeric(self) -> bool:
+        return self.features[0].is_numeric
 
 
 @dataclass(frozen=True)
@@ -66,31 +77,47 @@ class Binning:
         return np.array(list(zip_longest(*known, fillvalue=np.nan)), np.float64).reshape(-1, len(known))
 
     @cached_property
-    def is_numeric(self) -> NDArray[np.bool_]:
-        """Which features are numbers, shape (features,)."""
-        return np.array([bins.is_numeric for bins in self.features])
-
-    @cached_property
-    def _by_edges(self) -> list[int]:
+    def _numeric(self) -> list[int]:
         """Positions of the numeric features, those with like numbers of edges beside each other."""
-        return sorted(np.flatnonzero(self.is_numeric).tolist(), key=lambda j: len(self.features[j].edges))
+        found = [j for j, bins in enumerate(self.features) if bins.is_numeric]
+        return sorted(found, key=lambda j: len(self.features[j].edges))
 
     @cached_property
-    def _missing(self) -> IntArray:
-        return np.array([bins.missing for bins in self.features], np.int64)
+    def _others(self) -> list[int]:
+        return [j for j, bins in enumerate(self.features) if not bins.is_numeric]
 
-    def place(self, values: FloatArray) -> PlaceArray:
-        """The bin of each encoded value within its feature, shape (features, rows) as `values`."""
-        kind = np.min_scalar_type(int(self._missing.max())).type
-        places = np.empty(values.shape, kind)
-        for tile in tiles(self._by_edges, values.shape[1]):
-            most, rows = len(self.features[tile[-1]].edges), _as_slice(tile)
-            places[rows] = ranks(values[rows], self._edges[:most, rows], kind)
-        for j, bins in enumerate(self.features):
+    def tiles(self, rows: int) -> Iterator["Tile"]:
+        """The features, those together that are quick to place together: numeric ones, then the others."""
+        for positions in (self._numeric, self._others):
+            together = max(TILE // max(rows, 1), 1)
+            for start in range(0, len(positions), together):
+                chosen = positions[start : start + together]
+                yield Tile(tuple(self.features[j] for j in chosen), _as_slice(chosen))
+
+    @cached_property
+    def _missing(self) -> PlaceArray:
+        return np.array([bins.missing for bins in self.features], self.place_type)
+
+    def place(self, tile: "Tile", values: FloatArray, missing: BoolArray) -> PlaceArray:
+        """The bin of each encoded value within its feature, shape (features of the tile, rows).
+
+        `missing` says which are NaN.
+        """
+        if tile.is_numeric:
+            most = max(len(bins.edges) for bins in tile.features)
+            places = ranks(values, self._edges[:most, tile.at], self.place_type)
+        else:
+            places = np.empty(values.shape, self.place_type)
+        for row, bins in enumerate(tile.features):
             if bins.kind is not BinKind.RANGES:
-                places[j] = bins.settle(values[j], places[j] if bins.is_numeric else None)
-        np.copyto(places, self._missing.astype(kind)[:, None], where=np.isnan(values))
+                places[row] = bins.settle(values[row], places[row] if bins.is_numeric else None)
+        np.maximum(places, missing.view(np.uint8) * self._missing[tile.at, None], out=places)
         return places
+
+    @cached_property
+    def place_type(self) -> type[np.unsignedinteger[Any]]:
+        """Wide enough for every bin."""
+        return np.min_scalar_type(max(bins.missing for bins in self.features)).type
 
     @cached_property
     def binning_id(self) -> str:

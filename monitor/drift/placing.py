@@ -4,7 +4,7 @@ A binary search mispredicts every other step on random values (24 ns a value); c
 edge and adding up has no branch, runs at the width of the vector unit (4 ns at 27 edges), and is exact.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,8 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 PlaceArray = NDArray[np.unsignedinteger[Any]]
 
-_TILE = 8_192  # values compared at once: with a bool for each edge they stay in the second-level cache
-_BLOCK = 131_072  # values laid out at once
-_SHORTEST_BLOCK, _LONGEST_BLOCK = 1_024, 16_384  # rows
+TILE = 8_192  # values compared at once: with a bool for each edge they stay in the second-level cache
+_BLOCK_ROWS = 16_384  # rows laid out at once, feature by feature
 _NO_BUFFERING = 16
 
 
@@ -39,13 +38,6 @@ def ranks(values: FloatArray, edges: FloatArray, kind: type[np.unsignedinteger[A
     return below
 
 
-def row_blocks(rows: int, features: int) -> Iterator[slice]:
+def row_blocks(rows: int) -> Iterator[slice]:
     """Cut rows into blocks that are quick to lay out and place."""
-    length = min(max(_BLOCK // max(features, 1), _SHORTEST_BLOCK), _LONGEST_BLOCK)
-    return (slice(start, min(start + length, rows)) for start in range(0, rows, length))
-
-
-def tiles(features: Sequence[int], rows: int) -> Iterator[Sequence[int]]:
-    """Features to compare together, so that few rows of many features cost few calls."""
-    together = max(_TILE // max(rows, 1), 1)
-    return (features[start : start + together] for start in range(0, len(features), together))
+    return (slice(start, min(start + _BLOCK_ROWS, rows)) for start in range(0, rows, _BLOCK_ROWS))

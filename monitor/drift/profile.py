@@ -2,21 +2,27 @@
 
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial, reduce
+from operator import add
 from typing import Self
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from monitor.drift.bins import BinKind, Binning, FeatureBins, FloatArray, IntArray
-from monitor.drift.placing import row_blocks
+from monitor.drift.placing import BoolArray, row_blocks
 from monitor.errors import BadInput, SchemaMismatch
 
 __all__ = ["BinKind", "Binning", "FeatureBins", "Profile"]
 
 FAULTS = ("positive_infinity", "negative_infinity", "unparsed", "absent")
 MOMENTS = ("n", "sum", "sum_of_squares", "min", "max")
+_WORTH_THREADS = 1_000_000  # values
+_THREADS = 4
 _HEADER = struct.Struct("<4s16sq")
 _MAGIC = b"HFP1"
 
@@ -54,24 +60,40 @@ class Profile:
     @classmethod
     def of(cls, data: pd.DataFrame | FloatArray, binning: Binning) -> Self:
         """Count a frame, or rows already encoded by `binning.schema`, shape (n, features)."""
-        profile = cls.empty(binning)
-        if not isinstance(data, pd.DataFrame):
-            profile._count(_encoded_blocks(np.asarray(data, dtype=np.float64), len(binning.features)))
-            return replace(profile, rows=len(data))
-        columns = [binning.schema.encode_column(data, name) for name in binning.schema.names]
-        profile.faults[:, 2:] = [_column_faults(data, *known) for known in zip(binning.features, columns, strict=True)]
-        profile._count(np.array([column[rows] for column in columns]) for rows in row_blocks(len(data), len(columns)))
-        return replace(profile, rows=len(data))
+        if isinstance(data, pd.DataFrame):
+            columns = [binning.schema.encode_column(data, name) for name in binning.schema.names]
+            faults = _column_faults(data, binning, columns)
+        else:
+            columns = list(_columns_of(np.asarray(data, dtype=np.float64), len(binning.features)))
+            faults = np.zeros((len(columns), 2), np.int64)
+        profile = reduce(add, cls._of_blocks(columns, binning))
+        profile.faults[:, 2:] = faults
+        return profile
 
-    def _count(self, blocks: Iterable[FloatArray]) -> None:
-        """Add blocks of encoded values, each of shape (features, rows) and used up."""
-        binning, numeric = self.binning, self.binning.is_numeric
-        for values in blocks:
-            for bins, span, places in zip(binning.features, binning.spans, binning.place(values), strict=True):
-                self.counts[span] += np.bincount(places, minlength=bins.size)
-            moments, infinities = _moments(values if numeric.all() else values[numeric])
-            self.moments[numeric] = _merged(self.moments[numeric], moments)
-            self.faults[numeric, :2] += infinities
+    @classmethod
+    def _of_blocks(cls, columns: Sequence[FloatArray], binning: Binning) -> Iterator[Self]:
+        """One profile a block of rows, in order; an empty one if there are none."""
+        count = partial(cls._of_block, columns, binning)
+        blocks = list(row_blocks(len(columns[0]))) or [slice(0)]
+        if len(columns) * len(columns[0]) < _WORTH_THREADS:
+            yield from map(count, blocks)
+            return
+        with ThreadPoolExecutor(_THREADS) as pool:  # NumPy lets other threads run while it compares
+            yield from pool.map(count, blocks)
+
+    @classmethod
+    def _of_block(cls, columns: Sequence[FloatArray], binning: Binning, rows: slice) -> Self:
+        values = np.array([column[rows] for column in columns])
+        places = np.empty(values.shape, binning.place_type)  # each row's bin of each feature
+        profile = replace(cls.empty(binning), rows=values.shape[1])
+        for tile in binning.tiles(profile.rows):
+            chosen, missing = values[tile.at], np.isnan(values[tile.at])
+            places[tile.at] = binning.place(tile, chosen, missing)
+            if tile.is_numeric:
+                profile.moments[tile.at], profile.faults[tile.at, :2] = _moments(chosen, missing)
+        for bins, span, row in zip(binning.features, binning.spans, places, strict=True):
+            profile.counts[span] = np.bincount(row, minlength=bins.size)
+        return profile
 
     def __add__(self, other: Self) -> Self:
         _same(self.binning, other.binning.binning_id)
@@ -161,36 +183,36 @@ def _merged(a: FloatArray, b: FloatArray) -> FloatArray:
     return np.column_stack([a[:, :3] + b[:, :3], np.minimum(a[:, 3], b[:, 3]), np.maximum(a[:, 4], b[:, 4])])
 
 
-def _moments(values: FloatArray) -> tuple[FloatArray, IntArray]:
+def _moments(values: FloatArray, missing: BoolArray) -> tuple[FloatArray, IntArray]:
     """MOMENTS of each row's finite values, shape (features, 5), and its +inf and −inf, shape (features, 2).
 
-    NaN and infinities in `values` are overwritten.
+    `missing` says which are NaN; these and infinities are overwritten.
     """
     low, high = np.fmin.reduce(values, axis=1, initial=np.inf), np.fmax.reduce(values, axis=1, initial=-np.inf)
     infinities = np.zeros((len(values), 2), np.int64)
-    if (low == -np.inf).any() or (high == np.inf).any():
-        infinities = np.column_stack([(values == np.inf).sum(axis=1), (values == -np.inf).sum(axis=1)])
+    if np.isneginf(low).any() or np.isposinf(high).any():
+        infinities = np.column_stack([np.isposinf(values).sum(axis=1), np.isneginf(values).sum(axis=1)])
         values[np.isinf(values)] = np.nan
-        low, high = np.fmin.reduce(values, axis=1, initial=np.inf), np.fmax.reduce(values, axis=1, initial=-np.inf)
-    missing = np.isnan(values)
+        return _moments(values, np.isnan(values))[0], infinities
     np.copyto(values, 0.0, where=missing)
-    present = [missing.shape[1] - np.count_nonzero(row) for row in missing]
+    present = [row.size - np.count_nonzero(row) for row in missing]
     with np.errstate(over="ignore"):
-        sums = values.sum(axis=1), np.square(values).sum(axis=1)
-    return np.column_stack([present, *sums, low, high]), infinities
+        return np.column_stack([present, values.sum(axis=1), np.vecdot(values, values), low, high]), infinities
 
 
-def _column_faults(frame: pd.DataFrame, bins: FeatureBins, values: FloatArray) -> tuple[int, int]:
-    """Rows whose value is not a number, and rows without the column."""
-    if bins.name not in frame.columns:
-        return 0, len(frame)
-    if not bins.is_numeric or pd.api.types.is_numeric_dtype(frame[bins.name].dtype):
-        return 0, 0
-    return int((np.isnan(values) & frame[bins.name].notna().to_numpy()).sum()), 0
+def _column_faults(frame: pd.DataFrame, binning: Binning, columns: Sequence[FloatArray]) -> IntArray:
+    """Per feature the rows whose value is not a number, and those without the column, shape (features, 2)."""
+    faults = np.zeros((len(columns), 2), np.int64)
+    plain = {name for name, dtype in zip(frame.columns, frame.dtypes, strict=True) if is_numeric_dtype(dtype)}
+    for j, (bins, values) in enumerate(zip(binning.features, columns, strict=True)):
+        if bins.name not in frame.columns:
+            faults[j, 1] = len(frame)
+        elif bins.is_numeric and bins.name not in plain:
+            faults[j, 0] = np.count_nonzero(np.isnan(values) & frame[bins.name].notna().to_numpy())
+    return faults
 
 
-def _encoded_blocks(rows: FloatArray, features: int) -> Iterator[FloatArray]:
-    """Encoded rows cut and laid out feature by feature."""
+def _columns_of(rows: FloatArray, features: int) -> FloatArray:
     if rows.ndim != 2 or rows.shape[1] != features:
         raise SchemaMismatch(f"expected encoded rows of {features} features, got shape {rows.shape}")
-    return (np.ascontiguousarray(rows[block].T) for block in row_blocks(len(rows), features))
+    return rows.T
