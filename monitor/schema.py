@@ -145,6 +145,12 @@ class Schema:
             columns[feature.name] = _levels(values, feature.levels) if feature.is_categorical else values
         return pd.DataFrame(columns)
 
+    @staticmethod
+    def with_codes(frame: pd.DataFrame) -> pd.DataFrame:
+        """The same frame with its texts as pandas categories, for whoever reads it more than once."""
+        texts = [name for name, dtype in frame.dtypes.items() if isinstance(dtype, pd.StringDtype)]
+        return frame.astype(dict.fromkeys(texts, "category"))
+
     def to_document(self) -> dict[str, Any]:
         """As plain JSON values."""
         return {"features": [asdict(feature) for feature in self.features]}
@@ -172,23 +178,22 @@ def _infer_feature(name: str, column: pd.Series, mutable: bool) -> Feature:
     if pd.api.types.is_integer_dtype(column.dtype):
         return Feature(name=name, kind=Kind.INTEGER, mutable=mutable)
     if pd.api.types.is_numeric_dtype(column.dtype):
-        present = column.dropna().to_numpy(np.float64)
-        whole = present.size > 0 and _are_whole(present[:1_000]) and _are_whole(present)
+        whole = _are_whole(column.iloc[:1_000]) and _are_whole(column) and bool(column.notna().any())
         return Feature(name=name, kind=Kind.INTEGER if whole else Kind.NUMERIC, mutable=mutable)
-    present_texts = column.dropna()
-    if present_texts.empty:
+    if not column.notna().any():
         return Feature(name=name, kind=Kind.NUMERIC, mutable=mutable)
-    if set(present_texts.unique()) <= {True, False}:
+    if not isinstance(column.dtype, pd.StringDtype) and set(column.dropna().unique()) <= {True, False}:
         return Feature(name=name, kind=Kind.BOOLEAN, mutable=mutable)
-    codes, texts = _texts(present_texts)
+    codes, texts = _texts(column)
     counts = Counter[str]()
-    for text, count in zip(texts, np.bincount(codes, minlength=len(texts)).tolist(), strict=True):
+    for text, count in zip(texts, np.bincount(codes[codes >= 0], minlength=len(texts)).tolist(), strict=True):
         counts[text] += count
     ordered = sorted((text for text in counts if counts[text]), key=lambda level: (-counts[level], level))
     return Feature(name=name, kind=Kind.CATEGORICAL, levels=tuple(ordered[:MAX_LEVELS]), mutable=mutable)
 
 
-def _are_whole(values: FloatArray) -> bool:
+def _are_whole(column: "pd.Series[Any]") -> bool:
+    values = column.dropna().to_numpy(np.float64)
     return bool(np.isfinite(values).all()) and bool((values == np.floor(values)).all())
 
 

@@ -1,5 +1,7 @@
 """Choose the bins of a feature from reference rows: ranges between quantiles, single values, or levels."""
 
+from functools import lru_cache
+
 import numpy as np
 import pandas as pd
 
@@ -11,7 +13,7 @@ _INNER = [round(0.05 * step, 2) for step in range(2, 20)]
 QUANTILES = np.array([0.001, 0.005, 0.01, 0.025, 0.05, *_INNER, 0.975, 0.99, 0.995, 0.999])
 MAX_DISTINCT = 50  # a numeric feature with at most so many distinct values is counted value by value
 SHOWN_LEVELS = 32
-SAMPLE = 131_072  # rows that quantiles are taken from: the rank of an edge is off by 0.14 % of the rows at most (1 σ)
+SAMPLE = 65_536  # rows that quantiles are taken from: the rank of an edge is off by at most 0.2 % of the rows (1 σ)
 
 
 def fit_feature(feature: Feature, frame: pd.DataFrame, schema: Schema, windows: IntArray | None) -> FeatureBins:
@@ -36,6 +38,7 @@ def fit_feature(feature: Feature, frame: pd.DataFrame, schema: Schema, windows: 
     )
 
 
+@lru_cache(maxsize=2)
 def _sampled(rows: int) -> IntArray:
     """Always the same rows of a table of so many, in order."""
     return np.sort(np.random.default_rng(rows).choice(rows, SAMPLE, replace=False))
@@ -56,7 +59,7 @@ def _edges(ordered: FloatArray) -> tuple[float, ...]:
     """Quantiles of sorted values; a value that repeats among them is fenced in, so that it has a bin of its own."""
     if ordered.size == 0:
         return ()
-    quantiles = np.quantile(ordered, QUANTILES, method="inverted_cdf")
+    quantiles = ordered[np.maximum(np.ceil(QUANTILES * ordered.size - 1), 0).astype(np.int64)]  # the inverted cdf
     cuts, repeats = np.unique(quantiles, return_counts=True)
     fences = np.nextafter(cuts[repeats > 1], -np.inf)
     return tuple(np.unique(np.concatenate([cuts, fences])).tolist())

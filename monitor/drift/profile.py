@@ -2,8 +2,7 @@
 
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from operator import add
@@ -14,15 +13,13 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from monitor.drift.bins import BinKind, Binning, FeatureBins, FloatArray, IntArray
-from monitor.drift.placing import BoolArray, row_blocks
+from monitor.drift.placing import BoolArray, over_parts, row_blocks
 from monitor.errors import BadInput, SchemaMismatch
 
 __all__ = ["BinKind", "Binning", "FeatureBins", "Profile"]
 
 FAULTS = ("positive_infinity", "negative_infinity", "unparsed", "absent")
 MOMENTS = ("n", "sum", "sum_of_squares", "min", "max")
-_WORTH_THREADS = 1_000_000  # values
-_THREADS = 4
 _HEADER = struct.Struct("<4s16sq")
 _MAGIC = b"HFP1"
 
@@ -66,20 +63,10 @@ class Profile:
         else:
             columns = list(_columns_of(np.asarray(data, dtype=np.float64), len(binning.features)))
             faults = np.zeros((len(columns), 2), np.int64)
-        profile = reduce(add, cls._of_blocks(columns, binning))
+        count, blocks = partial(cls._of_block, columns, binning), list(row_blocks(len(data)))
+        profile = reduce(add, over_parts(count, blocks or [slice(0)], values=len(data) * len(columns)))
         profile.faults[:, 2:] = faults
         return profile
-
-    @classmethod
-    def _of_blocks(cls, columns: Sequence[FloatArray], binning: Binning) -> Iterator[Self]:
-        """One profile a block of rows, in order; an empty one if there are none."""
-        count = partial(cls._of_block, columns, binning)
-        blocks = list(row_blocks(len(columns[0]))) or [slice(0)]
-        if len(columns) * len(columns[0]) < _WORTH_THREADS:
-            yield from map(count, blocks)
-            return
-        with ThreadPoolExecutor(_THREADS) as pool:  # NumPy lets other threads run while it compares
-            yield from pool.map(count, blocks)
 
     @classmethod
     def _of_block(cls, columns: Sequence[FloatArray], binning: Binning, rows: slice) -> Self:

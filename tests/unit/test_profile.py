@@ -253,6 +253,13 @@ def test_ranges_of_a_large_reference_come_from_a_sample_and_hold_the_shares_they
     np.testing.assert_allclose(below, QUANTILES, atol=5 * 0.5 / np.sqrt(SAMPLE))
 
 
+@given(st.integers(51, 3_000))
+def test_edges_are_the_quantiles_that_numpy_finds(rows):
+    values = np.random.default_rng(rows).permutation(rows).astype(float)
+    expected = np.quantile(values, QUANTILES, method="inverted_cdf")
+    assert set(expected) <= set(Binning.fit(pd.DataFrame({"x": values}))["x"].edges)
+
+
 @pytest.mark.parametrize("distinct", [50, 51])
 def test_rare_values_of_a_large_reference_are_not_lost_to_the_sample(distinct):
     values = np.zeros(300_000)
