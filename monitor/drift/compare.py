@@ -1,18 +1,21 @@
 """Two frames side by side: the customary scores, and no promise about false alarms."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from monitor.drift import two_sample
-from monitor.drift.bins import Binning
+from monitor.drift import distances, two_sample
+from monitor.drift.bins import Binning, FeatureBins, IntArray
+from monitor.drift.placing import over_parts
 from monitor.drift.profile import Profile
 from monitor.drift.report import FeatureStatus, column_status, conventional_scores, magnitude, plain_json
-from monitor.drift.scores import DEFAULT_THRESHOLDS, THRESHOLDS, Score
+from monitor.drift.scores import THRESHOLDS, Score, customary_thresholds
 from monitor.drift.sentences import STATUS_SENTENCES, percent
+from monitor.drift.sorted_sample import SortedSample
 from monitor.errors import BadInput, NotEnoughData
 from monitor.schema import Schema
 
@@ -20,6 +23,54 @@ CAVEAT = (
     "Two samples alone cannot tell a drift from the usual difference of two days: a false-alarm rate needs a reference "
     "of several windows."
 )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Pair:
+    """One feature of two profiles, and the name of the thresholds."""
+
+    name: str
+    before: Profile
+    after: Profile
+    thresholds: str | None
+
+    @property
+    def bins(self) -> FeatureBins:
+        return self.before.binning[self.name]
+
+    @property
+    def counts(self) -> tuple[IntArray, IntArray]:
+        return self.before.counts_of(self.name), self.after.counts_of(self.name)
+
+    @cached_property
+    def filled(self) -> IntArray:
+        """The value bins that either profile has rows in."""
+        return np.flatnonzero((self.counts[0] + self.counts[1])[: self.bins.missing])
+
+    @cached_property
+    def customary(self) -> Mapping[str, float]:
+        return customary_thresholds(
+            self.thresholds,
+            is_numeric=self.bins.is_numeric,
+            distinct=self.filled.size,
+            n_reference=self.before.rows,
+        )
+
+    def scores(self) -> dict[str, Score]:
+        """All scores over counts."""
+        a, b = self.counts
+        methods = ["psi_unbiased", "kl", "hellinger", "tv", "linf", *([] if self.bins.is_numeric else ["g"])]
+        found = conventional_scores(self.name, self.before, self.after, self.customary)
+        found |= {method: distances.score(method, a, b, threshold=self.customary.get(method)) for method in methods}
+        if self.filled.size <= 5 and "chi2" not in found:
+            found["chi2"] = distances.score("chi2", a, b, threshold=self.customary.get("chi2"))
+        if self.filled.size == 2:
+            hits, (n, m) = self.filled[-1], (counts[self.filled].sum() for counts in (a, b))
+            if min(n, m) > 0:
+                found["z"] = two_sample.proportions_z(
+                    int(a[hits]), int(n), int(b[hits]), int(m), threshold=self.customary.get("z")
+                )
+        return found if "cdf_distance" not in self.customary else found | _cdf_distance(found["ks"], self.customary)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +87,18 @@ class FeatureComparison:
     def exceeds(self) -> tuple[str, ...]:
         """The scores that are beyond their customary threshold."""
         return tuple(name for name, score in self.scores.items() if score.exceeds)
+
+    @classmethod
+    def of(cls, pair: _Pair) -> "FeatureComparison":
+        """By counts alone."""
+        status = column_status(pair.name, pair.before, pair.after)
+        return cls(
+            name=pair.name,
+            status=status,
+            magnitude=magnitude(*pair.counts),
+            scores=pair.scores(),
+            sentence=_sentence(pair.name, status, pair.before, pair.after),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,15 +125,22 @@ class ComparisonReport:
 
 
 def compare(
-    reference: pd.DataFrame, current: pd.DataFrame, schema: Schema | None = None, *, thresholds: str | None = None
+    reference: pd.DataFrame,
+    current: pd.DataFrame,
+    schema: Schema | None = None,
+    *,
+    thresholds: str | None = None,
+    exact: bool = True,
 ) -> ComparisonReport:
-    """Compare two frames feature by feature; numeric KS and Wasserstein are exact on the raw values.
+    """Compare two frames feature by feature with the customary scores.
 
     Args:
         reference: known-good rows.
         current: the rows in question.
         schema: inferred from the reference if not given.
         thresholds: `evidently`, `psi`, `nannyml` or `sagemaker`; without it a customary one a score.
+        exact: also Anderson–Darling, Cramér–von Mises and the energy distance of numbers, and their Kolmogorov–Smirnov
+            and Wasserstein on the raw values, which takes sorting them; without, the latter two are over counts.
 
     >>> good = pd.DataFrame({"amount": np.arange(100.0), "channel": ["app", "web"] * 50})
     >>> report = compare(good, good.assign(channel="web"))
@@ -81,40 +151,33 @@ def compare(
         raise NotEnoughData(f"expected at least two rows on each side, got {len(reference)} and {len(current)}")
     if thresholds is not None and thresholds not in THRESHOLDS:
         raise BadInput(f"no thresholds are called {thresholds!r}; there are {', '.join(THRESHOLDS)}")
-    chosen = THRESHOLDS[thresholds] if thresholds else DEFAULT_THRESHOLDS
+    reference, current = Schema.with_codes(reference), Schema.with_codes(current)
     binning = Binning.fit(reference, schema)
     before, after = Profile.of(reference, binning), Profile.of(current, binning)
-    encoded = binning.schema.encode(reference), binning.schema.encode(current)
-    features = [
-        _feature(name, before, after, (encoded[0][:, j], encoded[1][:, j]), chosen)
-        for j, name in enumerate(binning.schema.names)
-    ]
+    pairs = [_Pair(name=name, before=before, after=after, thresholds=thresholds) for name in binning.schema.names]
+    raw = partial(_with_raw, reference=reference, current=current) if exact else FeatureComparison.of
+    features = over_parts(raw, pairs, values=len(reference) * len(pairs) if exact else 0)
     features.sort(key=lambda feature: -feature.magnitude)
     return ComparisonReport(rows_reference=before.rows, rows_current=after.rows, features=tuple(features))
 
 
-def _feature(
-    name: str,
-    before: Profile,
-    after: Profile,
-    raw: tuple["np.ndarray[Any, np.dtype[np.float64]]", "np.ndarray[Any, np.dtype[np.float64]]"],
-    thresholds: Mapping[str, float],
-) -> FeatureComparison:
-    scores = conventional_scores(name, before, after, thresholds)
-    if before.binning[name].is_numeric:
-        finite = [values[np.isfinite(values)] for values in raw]
-        scores["ks"] = two_sample.ks(*finite, threshold=thresholds.get("ks"))
-        scores["wasserstein"] = two_sample.wasserstein(
-            *finite, standardise=True, threshold=thresholds.get("wasserstein")
-        )
-    status = column_status(name, before, after)
-    return FeatureComparison(
-        name=name,
-        status=status,
-        magnitude=magnitude(before.counts_of(name), after.counts_of(name)),
-        scores=scores,
-        sentence=_sentence(name, status, before, after),
-    )
+def _with_raw(pair: _Pair, reference: pd.DataFrame, current: pd.DataFrame) -> FeatureComparison:
+    """The comparison of a feature, with its exact scores if it is a number."""
+    compared = FeatureComparison.of(pair)
+    if not pair.bins.is_numeric:
+        return compared
+    encoded = (pair.before.binning.schema.encode_column(frame, pair.name) for frame in (reference, current))
+    samples = [SortedSample.of(values[np.isfinite(values)]) for values in encoded]
+    found = two_sample.exact_scores(*samples, thresholds=pair.customary)
+    return replace(compared, scores={**compared.scores, **found, **_cdf_distance(found["ks"], pair.customary)})
+
+
+def _cdf_distance(ks: Score, thresholds: Mapping[str, float]) -> dict[str, Score]:
+    """The statistic of Kolmogorov–Smirnov as a distance, for who puts a threshold on it and not on its p."""
+    method = "cdf_distance"
+    if method not in thresholds:
+        return {}
+    return {method: replace(ks, p_value=None, method=method, threshold=thresholds[method])}
 
 
 def _sentence(name: str, status: FeatureStatus, before: Profile, after: Profile) -> str:

@@ -6,6 +6,9 @@ happens inside a bin, and a divergence of two samples of one population is not 0
 and half of that for KL.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special, stats
@@ -130,7 +133,7 @@ def wasserstein_from_counts(reference: ArrayLike, current: ArrayLike, positions:
 
 
 def score(method: str, reference: ArrayLike, current: ArrayLike, *, threshold: float | None = None) -> Score:
-    """One conventional score over counts, by the name of its function above (`ks` and `g` for short)."""
+    """One conventional score over counts, by its function's name (`ks`, `g`, `psi_unbiased` too)."""
     n, m = int(np.sum(reference)), int(np.sum(current))
     if min(n, m) < 2:
         return _unreadable(method, n, m, threshold)
@@ -155,7 +158,15 @@ def wasserstein_score(
     return _score("wasserstein", value, None, value, threshold, n, m)
 
 
-_DISTANCES = {"psi": psi, "kl": kl, "js": js, "hellinger": hellinger, "tv": tv, "linf": linf}
+_DISTANCES: dict[str, Callable[[ArrayLike, ArrayLike], float]] = {
+    "psi": psi,
+    "psi_unbiased": partial(psi, unbiased=True),
+    "kl": kl,
+    "js": js,
+    "hellinger": hellinger,
+    "tv": tv,
+    "linf": linf,
+}
 _TESTS = {"chi2": chi2, "g": g_test, "ks": ks_from_counts}
 
 
