@@ -18,11 +18,19 @@ class Goal:
     met: bool
 
 
-def report(name: str, figures: Mapping[str, Any], *, goals: Sequence[Goal] = ()) -> None:
-    """Print the figures, met and missed goals, and the JSON."""
+def report(
+    name: str,
+    figures: Mapping[str, Any],
+    *,
+    goals: Sequence[Goal] = (),
+    peers: Mapping[str, Any] | None = None,
+) -> None:
+    """Print the figures, the peers', met and missed goals, and the JSON."""
     width = max(map(len, figures), default=0)
     for key, value in figures.items():
         print(f"{key:<{width}}  {value:,.4g}" if isinstance(value, float) else f"{key:<{width}}  {value}")
+    for peer, measured in (peers or {}).items():
+        print(f"{peer}: {measured}")
     for goal in goals:
         print(f"{'met   ' if goal.met else 'MISSED'} {goal.name}: {goal.value:.4g} (goal {goal.target})")
     machine = {"python": platform.python_version(), "system": platform.system(), "cores": os.cpu_count()}
@@ -31,7 +39,7 @@ def report(name: str, figures: Mapping[str, Any], *, goals: Sequence[Goal] = ())
             {
                 "name": name,
                 "figures": dict(figures),
-                "peers": {},
+                "peers": dict(peers or {}),
                 "machine": machine,
                 "goals": [asdict(goal) for goal in goals],
             }

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import pairwise, zip_longest
 from typing import Any, Self
 
@@ -13,7 +13,7 @@ import pandas as pd
 
 from monitor.drift.feature_bins import BinKind, FeatureBins
 from monitor.drift.fit_bins import fit_feature
-from monitor.drift.placing import TILE, BoolArray, FloatArray, IntArray, PlaceArray, over_parts, ranks
+from monitor.drift.placing import TILE, BoolArray, FloatArray, IntArray, PlaceArray, ranks
 from monitor.errors import SchemaMismatch
 from monitor.schema import Schema
 
@@ -136,8 +136,7 @@ class Binning:
         """
         known = _with_levels(schema or Schema.infer(frame), frame)
         of = None if windows is None else np.unique(windows, return_inverse=True)[1]
-        fit = partial(fit_feature, frame=frame, schema=known, windows=of)
-        return cls(known, tuple(over_parts(fit, known.features, values=frame.size)))
+        return cls(known, tuple(fit_feature(feature, frame, known, of) for feature in known.features))
 
     def to_document(self) -> dict[str, Any]:
         """As plain JSON values."""

@@ -1,16 +1,16 @@
 """Two frames side by side: the customary scores, and no promise about false alarms."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from monitor.drift import distances, two_sample
-from monitor.drift.bins import Binning, FeatureBins, IntArray
-from monitor.drift.placing import over_parts
+from monitor.drift.bins import Binning, FeatureBins, FloatArray, IntArray
 from monitor.drift.profile import Profile
 from monitor.drift.report import FeatureStatus, column_status, conventional_scores, magnitude, plain_json
 from monitor.drift.scores import THRESHOLDS, Score, customary_thresholds
@@ -155,8 +155,7 @@ def compare(
     binning = Binning.fit(reference, schema)
     before, after = Profile.of(reference, binning), Profile.of(current, binning)
     pairs = [_Pair(name=name, before=before, after=after, thresholds=thresholds) for name in binning.schema.names]
-    raw = partial(_with_raw, reference=reference, current=current) if exact else FeatureComparison.of
-    features = over_parts(raw, pairs, values=len(reference) * len(pairs) if exact else 0)
+    features = [_with_raw(pair, reference, current) if exact else FeatureComparison.of(pair) for pair in pairs]
     features.sort(key=lambda feature: -feature.magnitude)
     return ComparisonReport(rows_reference=before.rows, rows_current=after.rows, features=tuple(features))
 
@@ -167,9 +166,14 @@ def _with_raw(pair: _Pair, reference: pd.DataFrame, current: pd.DataFrame) -> Fe
     if not pair.bins.is_numeric:
         return compared
     encoded = (pair.before.binning.schema.encode_column(frame, pair.name) for frame in (reference, current))
-    samples = [SortedSample.of(values[np.isfinite(values)]) for values in encoded]
+    with ThreadPoolExecutor(2) as pool:  # sorting is most of the work, and NumPy lets the other thread sort too
+        samples = list(pool.map(_sorted_finite, encoded))
     found = two_sample.exact_scores(*samples, thresholds=pair.customary)
     return replace(compared, scores={**compared.scores, **found, **_cdf_distance(found["ks"], pair.customary)})
+
+
+def _sorted_finite(values: FloatArray) -> SortedSample:
+    return SortedSample.of(values[np.isfinite(values)])
 
 
 def _cdf_distance(ks: Score, thresholds: Mapping[str, float]) -> dict[str, Score]:

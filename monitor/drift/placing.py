@@ -4,9 +4,8 @@ A binary search mispredicts every other step on random values (24 ns a value); c
 edge and adding up has no branch, runs at the width of the vector unit (4 ns at 27 edges), and is exact.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +15,8 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 PlaceArray = NDArray[np.unsignedinteger[Any]]
 
-Part = TypeVar("Part")
-Result = TypeVar("Result")
-
 TILE = 8_192  # values compared at once: with a bool for each edge they stay in the second-level cache
 _BLOCK_ROWS = 16_384  # rows laid out at once, feature by feature
-_WORTH_THREADS = 1_000_000  # values
-_THREADS = 4
 _NO_BUFFERING = 16
 
 
@@ -47,11 +41,3 @@ def ranks(values: FloatArray, edges: FloatArray, kind: type[np.unsignedinteger[A
 def row_blocks(rows: int) -> Iterator[slice]:
     """Cut rows into blocks that are quick to lay out and place."""
     return (slice(start, min(start + _BLOCK_ROWS, rows)) for start in range(0, rows, _BLOCK_ROWS))
-
-
-def over_parts(work: Callable[[Part], Result], parts: Sequence[Part], *, values: int) -> list[Result]:
-    """`work` on every part, in their order; by a few threads if there are many values, since NumPy lets them run."""
-    if values < _WORTH_THREADS:
-        return [work(part) for part in parts]
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(work, parts))

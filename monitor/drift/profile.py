@@ -4,7 +4,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial, reduce
+from functools import reduce
 from operator import add
 from typing import Self
 
@@ -13,7 +13,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from monitor.drift.bins import BinKind, Binning, FeatureBins, FloatArray, IntArray
-from monitor.drift.placing import BoolArray, over_parts, row_blocks
+from monitor.drift.placing import BoolArray, row_blocks
 from monitor.errors import BadInput, SchemaMismatch
 
 __all__ = ["BinKind", "Binning", "FeatureBins", "Profile"]
@@ -63,8 +63,8 @@ class Profile:
         else:
             columns = list(_columns_of(np.asarray(data, dtype=np.float64), len(binning.features)))
             faults = np.zeros((len(columns), 2), np.int64)
-        count, blocks = partial(cls._of_block, columns, binning), list(row_blocks(len(data)))
-        profile = reduce(add, over_parts(count, blocks or [slice(0)], values=len(data) * len(columns)))
+        blocks = [cls._of_block(columns, binning, rows) for rows in row_blocks(len(data))]
+        profile = reduce(add, blocks or [cls.empty(binning)])
         profile.faults[:, 2:] = faults
         return profile
 
@@ -184,7 +184,8 @@ def _moments(values: FloatArray, missing: BoolArray) -> tuple[FloatArray, IntArr
     np.copyto(values, 0.0, where=missing)
     present = [row.size - np.count_nonzero(row) for row in missing]
     with np.errstate(over="ignore"):
-        return np.column_stack([present, values.sum(axis=1), np.vecdot(values, values), low, high]), infinities
+        squares = np.einsum("ij,ij->i", values, values)  # a dot product would wake the threads of the BLAS
+        return np.column_stack([present, values.sum(axis=1), squares, low, high]), infinities
 
 
 def _column_faults(frame: pd.DataFrame, binning: Binning, columns: Sequence[FloatArray]) -> IntArray:

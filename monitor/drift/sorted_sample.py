@@ -72,8 +72,8 @@ class Divergences:
             widest = max(widest, float(np.abs(between).max()))
             before, steps = np.concatenate([[gap], between[:-1]]), np.diff(run.values, prepend=last)
             with np.errstate(invalid="ignore"):  # infinite values are at no distance from each other
-                area += float(np.abs(before) @ steps)
-                squares += float(np.square(before) @ steps)
+                area += float((np.abs(before) * steps).sum())
+                squares += float((np.square(before) * steps).sum())
             last, gap = run.values[-1], between[-1]
             middle_a, middle_b = run.upto_a - run.ties_a / 2, run.upto_b - run.ties_b / 2
             ranks += n * _squares(run.ties_a, middle_b) + m * _squares(run.ties_b, middle_a)
