@@ -23,7 +23,7 @@ def fit_feature(feature: Feature, frame: pd.DataFrame, schema: Schema, windows: 
         return _fit_levels(feature, values, frame, windows)
     finite = np.isfinite(values)
     kept = values if finite.all() else values[finite]
-    sample = np.sort(kept if kept.size <= SAMPLE else kept[_sampled(kept.size)])
+    sample = np.sort(kept if kept.size <= SAMPLE else _sample(values, kept))
     distinct = _distinct(sample, kept)
     if distinct is None or distinct.size == 0:
         return FeatureBins(name=feature.name, kind=BinKind.RANGES, edges=_edges(sample))
@@ -36,6 +36,13 @@ def fit_feature(feature: Feature, frame: pd.DataFrame, schema: Schema, windows: 
         novelty=novelty,
         novelty_sd=spread,
     )
+
+
+def _sample(values: FloatArray, kept: FloatArray) -> FloatArray:
+    """Some of the finite values: those on the sampled rows, or a sample of their own if few are."""
+    chosen = values[_sampled(values.size)]
+    chosen = chosen[np.isfinite(chosen)]
+    return chosen if chosen.size >= SAMPLE // 2 else kept[_sampled(kept.size)]
 
 
 @lru_cache(maxsize=2)

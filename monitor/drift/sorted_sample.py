@@ -130,4 +130,4 @@ def _merged(a: FloatArray, b: FloatArray, before_a: int, before_b: int) -> _Run:
 
 def _squares(ties: IntArray, others: FloatArray) -> float:
     """Σ (rank in the pool − rank in the sample)² over tied values, whose midrank exceeds their own by `others`."""
-    return float((ties * others**2).sum()) + float((ties**3 - ties).sum()) / 12
+    return float((ties * others * others).sum()) + float((ties * (ties * ties - 1)).sum()) / 12

@@ -6,7 +6,7 @@ and not an alarm (the detector's unit is the window).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -251,14 +251,13 @@ def _cramer_von_mises_limit(x: float) -> float:
     return float(terms[: int(np.argmax(terms < 1e-7)) + 1].sum())
 
 
-@lru_cache(maxsize=64)
 def _anderson_sigma(n: int, m: int) -> float:
     """The standard deviation of A²_kN for k = 2, eq. 4."""
     total, k = n + m, 2
     inverse = 1.0 / n + 1.0 / m
-    harmonic = np.cumsum(1.0 / np.arange(total - 1, 1, -1))
-    h = harmonic[-1] + 1.0
-    g = float((harmonic / np.arange(2, total)).sum())
+    h = float(special.digamma(total)) + np.euler_gamma  # Σ 1/i up to N − 1
+    # The double sum g = Σ_{i<j<N} 1/((N − i)·j) in closed form, from Σ_{k≤N} (H_N − H_{N−k})/k = Σ_{k≤N} 1/k².
+    g = np.pi**2 / 6 - float(special.polygamma(1, total + 1)) - (2 * h + 1 / total) / total
     a = (4 * g - 6) * (k - 1) + (10 - 6 * g) * inverse
     b = (2 * g - 4) * k**2 + 8 * h * k + (2 * g - 14 * h - 4) * inverse - 8 * h + 4 * g - 6
     c = (6 * h + 2 * g - 2) * k**2 + (4 * h - 4 * g + 6) * k + (2 * h - 6) * inverse + 4 * h
