@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from monitor.drift.placing import BoolArray, FloatArray, IntArray
 from monitor.drift.scores import Score, ScoreStatus
@@ -155,10 +156,11 @@ def _mmd_of(rows: FloatArray, memberships: BoolArray, sigma: float) -> FloatArra
     """MMD²_u for each way to call some of the rows the first side, shape (ways,); every way takes equally many."""
     first = memberships.astype(np.float64)
     n, m = int(memberships[0].sum()), int((~memberships[0]).sum())
-    within, total, edges = np.zeros(len(first)), 0.0, np.zeros(len(rows))
-    for block, kernel in _kernel_blocks(rows, sigma):
-        edges[block] = kernel.sum(axis=1)
-        within += ((first[:, block] @ kernel) * first).sum(axis=1)
+    within, edges = np.zeros(len(first)), np.zeros(len(rows))
+    with threadpool_limits(1):
+        for block, kernel in _kernel_blocks(rows, sigma):
+            edges[block] = kernel.sum(axis=1)
+            within += ((first[:, block] @ kernel) * first).sum(axis=1)
     total = float(edges.sum())
     touching = first @ edges  # Σ of the kernel over pairs with one end in the first side, both ends counted
     across = touching - within
@@ -179,7 +181,8 @@ def _held_out_scores(rows: FloatArray, side: IntArray, model: str, seed: int) ->
     else:
         raise BadInput(f"expected a model of boosting or logistic, got {model!r}")
     folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
-    scores = cross_val_predict(chosen, rows, side, cv=folds, method="decision_function")
+    with threadpool_limits(1):  # the threads of BLAS and OpenMP spin, which costs tenfold on a busy machine
+        scores = cross_val_predict(chosen, rows, side, cv=folds, method="decision_function")
     return np.asarray(scores, dtype=np.float64)
 
 
