@@ -1,7 +1,7 @@
 """The detector: one window in, one report out. No database, no clock, no global state."""
 
-from datetime import timedelta
 from enum import StrEnum
+from functools import partial
 from typing import Self
 
 import numpy as np
@@ -9,18 +9,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from monitor.drift.budget import FalseAlarmBudget
-from monitor.drift.explain import feature_reports, plain_report, status_sentence
+from monitor.drift.explain import Explanation, Seen, plain_report, status_sentence
+from monitor.drift.incident import Heard, advance, is_recent, worsened
 from monitor.drift.memory import Memory
 from monitor.drift.overrides import Overrides, budget_shares, check_known, tolerances
 from monitor.drift.profile import Profile
 from monitor.drift.reference import MIN_WINDOW_ROWS, Reference
-from monitor.drift.report import DriftReport, FeatureReport, FeatureStatus, State, Status, column_status
-from monitor.drift.window_lane import SCALES, Evidence, WindowLane
+from monitor.drift.report import DriftReport, FeatureReport, FeatureStatus, Reports, State, Status, column_status
+from monitor.drift.slow_lane import SlowLane
+from monitor.drift.window_lane import WindowLane
 from monitor.errors import BadInput
 from monitor.windows import Window
-
-_CALM_WINDOWS = 3
-_SAME_INCIDENT = timedelta(days=7)
 
 
 class Sensitivity(StrEnum):
@@ -74,13 +73,16 @@ class Detector:
         self.sensitivity = Sensitivity(sensitivity)
         self._normal = reference.normal
         names, feature_of = reference.schema.names, self._normal.feature_of
-        self._lane = WindowLane(
-            self._normal,
-            ticks=self.budget.ticks(reference.width),
-            tolerance=tolerances(self.overrides, names, feature_of, self.sensitivity.tolerance),
-            shares=budget_shares(self.overrides, names, feature_of, self._normal.budget_share),
+        ticks = self.budget.ticks(reference.width)
+        tolerance = tolerances(self.overrides, names, feature_of, self.sensitivity.tolerance)
+        weighed = partial(budget_shares, self.overrides, names, feature_of)
+        self._window_lane = WindowLane(
+            self._normal, ticks=ticks, tolerance=tolerance, shares=weighed(self._normal.window_weights)
         )
-        self._memory = Memory.fresh(self._normal.size)
+        self._slow_lane = SlowLane(
+            self._normal, ticks=ticks, tolerance=tolerance, weights=weighed(self._normal.slow_weights)
+        )
+        self._memory = Memory.fresh(self._normal.size, self._slow_lane.fresh())
 
     def state(self) -> bytes:
         """Everything that the next window depends on, exact."""
@@ -155,80 +157,52 @@ class Detector:
         return Window(min(waiting[0].start, window.start), window.end), waiting[1] + profile
 
     def _judged(self, window: Window, profile: Profile, strangers: dict[str, FeatureReport]) -> DriftReport:
-        season, memory = self._normal.season, self._memory
+        usual, season, memory = self._normal.usual, self._normal.usual.season, self._memory
         bucket = season.cycle.bucket(window)
         offset, off_season = season.offsets[bucket], season.is_on & ~season.seen[bucket]
-        deviation = np.where(off_season, 0.0, self._normal.means(profile) - self._normal.mean - offset)
+        deviation = np.where(off_season, 0.0, self._normal.means(profile) - usual.mean - offset)
         memory.remember(deviation, offset, profile.rows)
-        evidence = self._lane.evidence(memory.deviations, memory.rows, memory.offsets)
-        fired = evidence.fired.any(axis=0) & ~off_season
+        evidence = self._window_lane.evidence(memory.deviations, memory.rows, memory.offsets)
+        self._slow_lane.update(memory.bets, profile.counts, profile.rows, bucket, ~off_season)
+        bets = self._slow_lane.evidence(memory.bets)
         was_open, before = memory.state is State.OPEN, memory.active.copy()
-        state = self._advance(window, evidence, fired)
-        features = feature_reports(
-            self.reference, self._lane, profile, evidence,
-            active=memory.active, fired=fired, off_season=off_season,
+        heard = Heard(window=evidence.fired.any(axis=0) & ~off_season, slow=bets.fired & ~self._of_known(before))
+        state = advance(
+            memory, window, evidence, heard,
+            watched=bool(evidence.watched.any()) or bets.is_watched,
+            tolerance=self._window_lane.tolerance, variance=usual.dispersion.v,
         )  # fmt: skip
-        culprits = sorted((f for f in features.values() if f.moved), key=lambda f: (f.lane is None, -f.strength))
-        opened = bool(fired.any()) and not was_open
-        reopened = opened and self._is_recent(window)
-        names = self.reference.schema.names
-        fresh = {names[j] for j in self._normal.feature_of[fired]} - {names[j] for j in self._normal.feature_of[before]}
+        grown = worsened(memory, evidence, heard) if was_open and state is State.OPEN else np.zeros_like(before)
+        opened = state is State.OPEN and not was_open
+        reopened = opened and is_recent(memory, window)
+        seen = Seen(
+            profile=profile, evidence=evidence, bets=bets, heard=heard, active=memory.active.copy(),
+            off_season=off_season, is_open=state is State.OPEN,
+        )  # fmt: skip
+        explained = Explanation(self.reference, self._window_lane, seen)
+        culprits = explained.culprits()
+        known = {self.reference.schema.names[j] for j in self._normal.feature_of[before]}
         return DriftReport(
             window=window,
             status=Status.OK,
             alarm=opened and not reopened,
             state=state,
             rows=profile.rows,
-            culprits=tuple(feature.name for feature in culprits),
-            new_culprits=tuple(feature.name for feature in culprits if feature.name in fresh),
+            culprits=culprits,
+            new_culprits=tuple(name for name in culprits if name in explained.fired and name not in known),
+            worsened=tuple(self.reference.schema.names[j] for j in np.unique(self._normal.feature_of[grown])),
             reopened=reopened,
-            sentence=_summary(state, culprits),
-            features={**features, **strangers},
+            e_value=bets.e_value,
+            alarm_at=self._slow_lane.alarm_at,
+            sentence=explained.summary(state, culprits),
+            features=Reports(lambda: explained.features() | strangers),
         )
 
-    def _is_recent(self, window: Window) -> bool:
-        resolved = self._memory.resolved_at
-        return resolved is not None and window.start - resolved < _SAME_INCIDENT
-
-    def _advance(self, window: Window, evidence: Evidence, fired: NDArray[np.bool_]) -> State:
-        """Move the incident on; the state that this window is reported with."""
-        memory = self._memory
-        scales = np.array(SCALES[: len(evidence.fired)], dtype=np.float64)
-        # Long sums still hold the windows of a shift that is over: an active direction must show as fast as before.
-        heard = evidence.fired & fired & (~memory.active | (scales[:, None] <= 2 * memory.reach))
-        now = heard.any(axis=0)
-        if now.any():
-            longest, shortest = len(scales) - 1 - heard[::-1].argmax(axis=0), scales[heard.argmax(axis=0)]
-            level = evidence.x[longest, np.arange(self._normal.size)]
-            newly = now & ~memory.active
-            memory.level = np.where(now, level, memory.level)
-            memory.smoothed = np.where(newly, level, memory.smoothed)
-            memory.reach = np.where(newly, shortest, memory.reach)
-            memory.active, memory.state, memory.calm = memory.active | now, State.OPEN, 0
-            return State.OPEN
-        if memory.state is not State.OPEN:
-            memory.state = State.WATCH if evidence.watched.any() else State.QUIET
-            return memory.state
-        memory.calm = memory.calm + 1 if self._is_calm() else 0
-        if memory.calm < _CALM_WINDOWS:
-            return State.OPEN
-        memory.forget()
-        memory.resolved_at = window.end
-        return State.RESOLVED
-
-    def _is_calm(self) -> bool:
-        """Near the reference now, and nearer to it than to the incident over four times the windows that showed it.
-
-        The second half keeps a small lasting shift, which a lucky day hides, from being announced again and again.
-        """
-        memory = self._memory
-        limit = self._lane.tolerance + np.sqrt(0.3 * self._normal.dispersion.v / 1.7)
-        near = np.abs(memory.smoothed) < limit
-        for reach in np.unique(memory.reach[memory.active]):
-            lately = np.abs(memory.deviations[-int(4 * reach) :].mean(axis=0)) < np.abs(memory.level) / 2
-            if not (near & lately)[memory.active & (memory.reach == reach)].all():
-                return False
-        return True
+    def _of_known(self, active: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Directions of features that the incident names: the slow lane's sums outlast a shift that is over."""
+        feature_of = self._normal.feature_of
+        known: NDArray[np.bool_] = np.bincount(feature_of, active, minlength=len(self._normal.directions)) > 0
+        return known[feature_of]
 
     def _unjudged(
         self,
@@ -239,10 +213,14 @@ class Detector:
         *,
         status: Status = Status.INSUFFICIENT,
     ) -> DriftReport:
-        features = {
-            name: plain_report(name, self.reference, profile, column_status(name, self.reference.total, profile))
-            for name in self.reference.schema.names
-        }
+
+        def write() -> dict[str, FeatureReport]:
+            total = self.reference.total
+            return {
+                name: plain_report(name, self.reference, profile, column_status(name, total, profile))
+                for name in self.reference.schema.names
+            } | strangers
+
         return DriftReport(
             window=window,
             status=status,
@@ -251,7 +229,7 @@ class Detector:
             rows=profile.rows,
             culprits=(),
             sentence=sentence,
-            features={**features, **strangers},
+            features=Reports(write),
         )
 
 
@@ -262,11 +240,3 @@ def _strangers(data: pd.DataFrame | Profile, reference: Reference) -> dict[str, 
     status = FeatureStatus.UNSEEN_COLUMN
     extra = [str(name) for name in data.columns if str(name) not in reference.schema.names]
     return {n: FeatureReport(name=n, status=status, sentence=status_sentence(n, status)) for n in extra}
-
-
-def _summary(state: State, culprits: list[FeatureReport]) -> str:
-    if state is State.RESOLVED:
-        return "back to the reference for three windows"
-    if not culprits:
-        return "no feature moved beyond the reference" + (", one is being watched" if state is State.WATCH else "")
-    return culprits[0].sentence + (f", and {len(culprits) - 1} more" if len(culprits) > 1 else "")

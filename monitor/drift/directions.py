@@ -36,13 +36,13 @@ WEIGHTS = {  # of the slow lane, and of the pooling of autocorrelation
     Movement.MISSING: 0.20,
 }
 WINDOW_WEIGHTS = {  # skew and kurtosis have no usable t approximation at small n
-    Movement.LOCATION: 0.4,
+    Movement.LOCATION: 0.5,
     Movement.SCALE: 0.2,
     Movement.SKEW: 0.0,
     Movement.KURTOSIS: 0.0,
     Movement.LOW: 0.1,
     Movement.HIGH: 0.1,
-    Movement.MISSING: 0.2,
+    Movement.MISSING: 0.1,
 }
 _VALUES_LOCATION = 0.3  # the location's weight beside the levels of a numeric feature with few distinct values
 

@@ -12,10 +12,10 @@ from monitor.drift.bins import FloatArray
 BoolArray = NDArray[np.bool_]
 _LAGS = 5
 _GRID = np.arange(0.0, 1.0, 0.05)
-# On all but the sampling of rows, since 28 windows tell τ and ρ badly: with τ .05, ρ .5 and 20 simulated years, 1.2
-# gave 7 false incidents (4 of them in one year) and 1.4 gave 1.
-_MARGIN = 1.4
+# What is added, for R reference windows, to all variance but that of sampling rows: few windows tell τ and ρ badly.
+_MARGIN_WINDOWS = 11.2  # so that it is a fifth at 56 windows and two fifths at 28
 _WHITE = 0.03  # a mean share of day-to-day variance below this has no autocorrelation to speak of
+_SURE = 1.64
 _PRIOR_MEMBERS = 3
 
 
@@ -29,6 +29,7 @@ class Dispersion:
         rho: lag-one autocorrelation of the day effect, one for the model.
         v: moderated variance of one window's mean.
         nu: degrees of freedom of v.
+        skewness: of one window's mean, as far as it is sure.
         tau2: variance of the day effect, v − 1/n̄.
         lrv: long-run variance 1/n̄ + τ²(1+ρ)/(1−ρ).
         buckets: buckets of the season where it is on, else 1.
@@ -39,6 +40,7 @@ class Dispersion:
     rho: float
     v: FloatArray
     nu: FloatArray
+    skewness: FloatArray
     tau2: FloatArray
     lrv: FloatArray
     buckets: FloatArray
@@ -60,7 +62,7 @@ class Dispersion:
         correlated = (m + 2 * float(((m - lags) * self.rho**lags).sum())) / m**2
         season = np.maximum(0.0, self.v / self.windows * (self.buckets / np.minimum(m, self.buckets) - 1))
         beyond = self.tau2 * correlated + self.lrv / self.windows + season
-        variance: FloatArray = inverse_rows / m**2 + _MARGIN * beyond
+        variance: FloatArray = inverse_rows / m**2 + (1 + _MARGIN_WINDOWS / self.windows) * beyond
         return variance
 
 
@@ -88,17 +90,30 @@ def fit_dispersion(
     estimated = np.where(season_on, np.unique(buckets).size, 1.0)
     squares = (residuals**2).sum(axis=0)
     raw = squares / np.maximum(windows - estimated, 1.0)
-    rho, shrinkage = _fit_rho(residuals, _day_share(raw, n_bar), pooling, season_on, buckets)
+    day = _day_share(raw, n_bar)
+    rho, shrinkage = _fit_rho(residuals, day, pooling * _shared(day, groups, windows), season_on, buckets)
     v = raw / shrinkage
     phi = np.maximum(_day_share(v, n_bar), 0.0)
     memory = 1 + 2 * sum((phi * rho**lag) ** 2 for lag in range(1, 8))
+    members = _independent_members(residuals, groups)
     d = np.maximum((windows - estimated) / memory, 1.0)
-    v, nu = _moderate(v, d, groups, 1 / n_bar)
-    nu = np.minimum(nu, _tail_limit(residuals, groups))
+    v, nu = _moderate(v, d, groups, members, 1 / n_bar)
+    u = residuals / np.sqrt(v * shrinkage)
+    kurtosis = np.maximum(_surely((u**4 - 6 * u**2 + 3).mean(axis=0), 24 / windows, groups, members), 0.0)
+    skewness = _surely((u**3 - 3 * u).mean(axis=0), 6 / windows, groups, members)
+    nu = np.minimum(nu, 4 + 6 / np.maximum(kurtosis, 1e-6))  # the t with that kurtosis
     tau2 = v - 1 / n_bar
     lrv = 1 / n_bar + tau2 * (1 + rho) / (1 - rho)
     return Dispersion(
-        windows=windows, n_bar=n_bar, rho=rho, v=v, nu=nu, tau2=tau2, lrv=lrv, buckets=np.asarray(estimated, np.float64)
+        windows=windows,
+        n_bar=n_bar,
+        rho=rho,
+        v=v,
+        nu=nu,
+        skewness=skewness,
+        tau2=tau2,
+        lrv=lrv,
+        buckets=np.asarray(estimated, np.float64),
     )
 
 
@@ -113,19 +128,30 @@ def _fit_rho(
     if weights.sum() <= 0 or windows <= _LAGS + 2:
         return 0.0, none
     weights = weights / weights.sum()
-    usual_phi, phi = float(weights @ phi), np.maximum(phi, 0.0)
+    phi = np.maximum(phi, 0.0)
     lagged = np.array([(residuals[lag:] * residuals[:-lag]).sum(axis=0) for lag in range(1, _LAGS + 1)])
     observed = (lagged / np.maximum(squares, 1e-300)) @ weights
     best, rho, shrinkage = np.inf, 0.0, none
     white = _expected(np.eye(windows), season_on, buckets)
     lag_matrix = np.abs(np.subtract.outer(np.arange(windows), np.arange(windows)))
-    for candidate in _GRID if usual_phi >= _WHITE else _GRID[:1]:
+    for candidate in _GRID:
         autoregressive = _expected(candidate**lag_matrix, season_on, buckets)
         mixed = phi * autoregressive + (1 - phi) * white
         misfit = float((((mixed[1:] / mixed[0]) @ weights - observed) ** 2).sum())
         if misfit < best:
             best, rho, shrinkage = misfit, float(candidate), mixed[0] / white[0]
     return rho, shrinkage
+
+
+def _shared(phi: FloatArray, groups: NDArray[np.int64], windows: int) -> FloatArray:
+    """How much of a day effect each group surely has: its mean φ less 1.64 standard errors, 0 below `_WHITE`."""
+    surely = np.zeros_like(phi)
+    for group in np.unique(groups[groups >= 0]):
+        members = groups == group
+        error = np.sqrt(2 / max(windows - 1, 1) / members.sum())
+        lower = float(phi[members].mean()) - _SURE * error
+        surely[members] = lower if lower >= _WHITE else 0.0
+    return surely
 
 
 def _day_share(v: FloatArray, n_bar: float) -> FloatArray:
@@ -151,7 +177,28 @@ def _lag_sums(covariance: FloatArray, groups: NDArray[np.int64]) -> FloatArray:
     return np.array([np.trace(centred, offset=lag) for lag in range(_LAGS + 1)])
 
 
-def _moderate(v: FloatArray, d: FloatArray, groups: NDArray[np.int64], floor: float) -> tuple[FloatArray, FloatArray]:
+def _independent_members(residuals: FloatArray, groups: NDArray[np.int64]) -> dict[int, float]:
+    """m/(1 + (m − 1)·r̄²) of each group of m: features that share a day say the same thing about its scatter.
+
+    r̄² is the mean squared correlation of two members' residuals, less what chance makes of it.
+    """
+    found = {}
+    for group in np.unique(groups):
+        of_group = residuals[:, groups == group]
+        scale = np.sqrt((of_group**2).sum(axis=0))
+        m = of_group.shape[1]
+        if m < 2 or group < 0:
+            found[int(group)] = float(m)
+            continue
+        unit = of_group / np.maximum(scale, 1e-300)
+        squares = float(((unit.T @ unit) ** 2).sum() - m) / (m * (m - 1))
+        found[int(group)] = m / (1 + (m - 1) * max(squares - 1 / max(residuals.shape[0] - 1, 1), 0.0))
+    return found
+
+
+def _moderate(
+    v: FloatArray, d: FloatArray, groups: NDArray[np.int64], independent: dict[int, float], floor: float
+) -> tuple[FloatArray, FloatArray]:
     """v ← (d₀s₀² + d·v)/(d₀ + d) with the prior of each group. Source: Smyth, limma, 2004."""
     moderated, nu = v.copy(), d.copy()
     for group in np.unique(groups[groups >= 0]):
@@ -159,9 +206,10 @@ def _moderate(v: FloatArray, d: FloatArray, groups: NDArray[np.int64], floor: fl
         if members.sum() < _PRIOR_MEMBERS:
             continue
         d0, s0 = _prior(np.maximum(v[members], 0.05 * floor), d[members])
-        d0 = min(d0, float(d[members].sum()))  # no more certainty than the group has
+        known = float(d[members].mean()) * independent[int(group)]
+        d0 = min(d0, known)  # no more certainty than the group has
         moderated[members] = (d0 * s0 + d[members] * v[members]) / (d0 + d[members])
-        nu[members] = np.minimum(d0 + d[members], d[members].sum())
+        nu[members] = np.clip(d0 + d[members], d[members], np.maximum(known, d[members]))
     return np.maximum(moderated, floor), nu
 
 
@@ -191,17 +239,22 @@ def _inverse_trigamma(y: float) -> float:
     return x
 
 
-def _tail_limit(residuals: FloatArray, groups: NDArray[np.int64]) -> FloatArray:
-    """ν ≤ 4 + 6/κ, κ the positive excess kurtosis of the residuals, shrunk to the group's mean."""
-    windows = residuals.shape[0]
-    squares = (residuals**2).mean(axis=0)
-    kurtosis = (residuals**4).mean(axis=0) / np.maximum(squares, 1e-100) ** 2 - 3 + 6 / (windows + 1)
-    noise = 24 / windows
-    shrunk = kurtosis.copy()
+def _surely(moments: FloatArray, noise: float, groups: NDArray[np.int64], independent: dict[int, float]) -> FloatArray:
+    """Moments of residuals over their moderated spread, shrunk to the group's mean, less one standard error.
+
+    A feature's own variance in the denominator would hide most of a tail: few windows seldom hold a far one.
+
+    Args:
+        moments: the mean of a Hermite polynomial, 0 for a normal law, shape (D,).
+        noise: the variance that it has then.
+        groups, independent: which directions are alike, and how many of each group count.
+    """
+    surely = moments.copy()
     for group in np.unique(groups):
         members = groups == group
-        centre, spread = float(kurtosis[members].mean()), float(kurtosis[members].var())
+        centre, spread = float(moments[members].mean()), float(moments[members].var())
         keep = max(0.0, 1 - noise / spread) if spread > 0 else 0.0
-        shrunk[members] = centre + keep * (kurtosis[members] - centre)
-    limit: FloatArray = 4 + 6 / np.maximum(shrunk, 1e-6)
-    return limit
+        error = np.sqrt(noise * max(keep, 1 / independent[int(group)]))
+        shrunk = centre + keep * (moments[members] - centre)
+        surely[members] = np.sign(shrunk) * np.maximum(np.abs(shrunk) - error, 0.0)
+    return surely

@@ -1,5 +1,7 @@
 """From evidence to a report on each feature: which moved, by how much, and in what words."""
 
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -8,65 +10,173 @@ from scipy import special
 
 from monitor.drift.bins import FeatureBins, FloatArray
 from monitor.drift.directions import Directions, Movement
+from monitor.drift.incident import Heard
+from monitor.drift.normal import Normal
 from monitor.drift.profile import Profile
 from monitor.drift.reference import Reference
-from monitor.drift.report import FeatureReport, FeatureStatus, Lane, column_status, magnitude
+from monitor.drift.report import FeatureReport, FeatureStatus, Lane, State, column_status, magnitude
 from monitor.drift.sentences import STATUS_SENTENCES, level_name, movement_sentence
+from monitor.drift.slow_lane import BetEvidence
 from monitor.drift.window_lane import SCALES, Evidence, WindowLane
 
 _FALSE_SHARE = 0.05  # of the culprits that an open incident names
 _MOVE_WITH = (FeatureStatus.CONSTANT, FeatureStatus.ALL_NULL, FeatureStatus.HIGH_CARDINALITY)
 
 
-def feature_reports(
-    reference: Reference,
-    lane: WindowLane,
-    profile: Profile,
-    evidence: Evidence,
-    *,
-    active: NDArray[np.bool_],
-    fired: NDArray[np.bool_],
-    off_season: NDArray[np.bool_],
-) -> dict[str, FeatureReport]:
-    """A report on every feature of the schema.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Seen:
+    """All that a window came to, as the detector left it.
+
+    Attributes:
+        profile: of the window.
+        evidence: of the window lane, shape (S, D).
+        bets: of the slow lane.
+        heard: the directions beyond their threshold now.
+        active: directions of the open incident, shape (D,).
+        off_season: directions that cannot be tested in this part of the week, shape (D,).
+        is_open: whether the incident is open after this window.
+    """
+
+    profile: Profile
+    evidence: Evidence
+    bets: BetEvidence
+    heard: Heard
+    active: NDArray[np.bool_]
+    off_season: NDArray[np.bool_]
+    is_open: bool
+
+
+class Explanation:
+    """Which features moved in a window, and why one says so.
 
     A feature moved if one of its directions is active in the incident or fired now. While an incident is open, features
     that pass Benjamini and Hochberg's rule at a false share of .05 are named beside those: the budget guards the alarm,
     the false share guards the list.
-
-    Args:
-        reference: what is compared with.
-        lane: the critical values.
-        profile: of the window.
-        evidence: of the window lane, shape (S, D).
-        active: directions of the open incident, shape (D,).
-        fired: directions beyond their threshold now, shape (D,).
-        off_season: directions that cannot be tested in this part of the week, shape (D,).
     """
-    spans, normal = reference.normal.spans, reference.normal
-    scales, chosen = _leads(spans, evidence, off_season)
-    tested = np.diff(spans) > 0
-    p_values = np.ones(tested.size)
-    p_values[tested] = lane.p_values(evidence, scales[tested], chosen[tested])
-    moved = np.array([bool((active | fired)[a:b].any()) for a, b in pairwise(spans)])
-    if moved.any():
-        meaningful = np.zeros_like(tested)
-        meaningful[tested] = evidence.meaningful[scales[tested], chosen[tested]] & ~off_season[chosen[tested]]
-        moved |= _benjamini_hochberg(np.where(meaningful, p_values, 1.0), int(tested.sum()))
-    found = {}
-    for j, bins in enumerate(reference.binning.features):
-        a, b = int(spans[j]), int(spans[j + 1])
-        status = column_status(bins.name, reference.total, profile)
-        if not tested[j]:
-            found[bins.name] = plain_report(bins.name, reference, profile, status)
-            continue
-        if status is FeatureStatus.OK and off_season[a:b].any():
+
+    def __init__(self, reference: Reference, lane: WindowLane, seen: Seen) -> None:
+        self._reference, self._lane, self._seen, self._normal = reference, lane, seen, reference.normal
+        self._spans = self._normal.spans
+
+    @cached_property
+    def _tested(self) -> NDArray[np.bool_]:
+        return np.asarray(np.diff(self._spans) > 0)
+
+    @cached_property
+    def _leads(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Scale and direction with most evidence of each feature, those that fired first, shapes (J,)."""
+        seen = self._seen
+        ranked = seen.evidence.strength + 1e6 * seen.evidence.fired + 1e3 * seen.heard.slow
+        ranked = np.where(seen.off_season, -1.0, ranked)
+        scales, chosen = np.zeros(len(self._spans) - 1, np.int64), np.array(self._spans[:-1])
+        for j, (a, b) in enumerate(pairwise(self._spans)):
+            if b > a:
+                scale, direction = divmod(int(ranked[:, a:b].argmax()), int(b - a))
+                scales[j], chosen[j] = scale, a + direction
+        return scales, chosen
+
+    @cached_property
+    def _p_values(self) -> FloatArray:
+        p_values, (scales, chosen) = np.ones(self._tested.size), self._leads
+        p_values[self._tested] = self._lane.p_values(self._seen.evidence, scales[self._tested], chosen[self._tested])
+        return p_values
+
+    @cached_property
+    def _moved(self) -> NDArray[np.bool_]:
+        seen = self._seen
+        named = _per_feature(seen.active | seen.heard.any if seen.is_open else seen.heard.any, self._normal)
+        if not named.any():
+            return named
+        scales, chosen = self._leads
+        meaningful = np.zeros_like(named)
+        at = scales[self._tested], chosen[self._tested]
+        meaningful[self._tested] = seen.evidence.meaningful[at] & ~seen.off_season[at[1]]
+        return named | _benjamini_hochberg(np.where(meaningful, self._p_values, 1.0), int(self._tested.sum()))
+
+    @cached_property
+    def fired(self) -> frozenset[str]:
+        """The features beyond a threshold now."""
+        fired = _per_feature(self._seen.heard.any, self._normal)
+        return frozenset(name for name, is_fired in zip(self._reference.schema.names, fired, strict=True) if is_fired)
+
+    def culprits(self) -> tuple[str, ...]:
+        """The moved features: those that fired now first, and the strongest evidence first."""
+        scales, chosen = self._leads if self._moved.any() else (np.zeros(0, np.int64),) * 2
+        names = self._reference.schema.names
+        ranked = sorted(
+            (names[j] not in self.fired, -float(self._seen.evidence.strength[scales[j], chosen[j]]), int(j))
+            for j in np.flatnonzero(self._moved)
+        )
+        return tuple(names[j] for _, _, j in ranked)
+
+    def summary(self, state: State, culprits: tuple[str, ...]) -> str:
+        """The window in one sentence."""
+        if state is State.RESOLVED:
+            return "back to the reference for three windows"
+        if not culprits:
+            return "no feature moved beyond the reference" + (", one is being watched" if state is State.WATCH else "")
+        worst = self._feature(self._reference.binning.position[culprits[0]])
+        return worst.sentence + (f", and {len(culprits) - 1} more" if len(culprits) > 1 else "")
+
+    def features(self) -> dict[str, FeatureReport]:
+        """A report on every feature of the schema."""
+        return {name: self._feature(j) for j, name in enumerate(self._reference.schema.names)}
+
+    def _feature(self, j: int) -> FeatureReport:
+        bins, seen = self._reference.binning.features[j], self._seen
+        status = column_status(bins.name, self._reference.total, seen.profile)
+        if not self._tested[j]:
+            return plain_report(bins.name, self._reference, seen.profile, status)
+        if status is FeatureStatus.OK and seen.off_season[self._spans[j] : self._spans[j + 1]].any():
             status = FeatureStatus.OUT_OF_SEASON
-        found[bins.name] = _report(
-            bins, normal.directions[j], a, int(scales[j]), int(chosen[j]), reference, lane, profile, evidence, status,
-            p_value=float(p_values[j]), fired=bool(fired[a:b].any()), moved=bool(moved[j]),
-        )  # fmt: skip
-    return found
+        return self._report(j, bins, self._normal.directions[j], status)
+
+    def _report(self, j: int, bins: FeatureBins, found: Directions, status: FeatureStatus) -> FeatureReport:
+        seen, lane, total, start = self._seen, self._lane, self._reference.total, int(self._spans[j])
+        s, k = (int(part[j]) for part in self._leads)
+        location = found.find(Movement.LOCATION)
+        shown = k if location is None else start + location
+        unit = 1.0 if location is None else float(np.sqrt(max(1 - found.proportions[bins.missing], 1e-9)))
+        x, variance = float(seen.evidence.x[s, shown]), float(seen.evidence.variance[s, shown])
+        half = -float(special.stdtrit(lane.nu[shown], 0.025)) * float(np.sqrt(variance))
+        moved = bool(self._moved[j])
+        return FeatureReport(
+            name=bins.name,
+            status=status,
+            movement=found.movements[k - start],
+            level=level_name(bins, found.bins_of[k - start]),
+            effect=x / unit,
+            interval=((x - half) / unit, (x + half) / unit),
+            magnitude=magnitude(total.counts_of(bins.name), seen.profile.counts_of(bins.name)),
+            p_value=float(self._p_values[j]),
+            e_value=float(seen.bets.e_values[j]),
+            threshold=lane.threshold(variance, shown) / unit,
+            strength=float(seen.evidence.strength[s, k]),
+            scale=SCALES[s],
+            lane=self._lane_of(j),
+            moved=moved,
+            sentence=status_sentence(bins.name, status, self._words(j, bins, found, unit) if moved else None),
+            missing_share=seen.profile.missing_share(bins.name),
+            unseen_share=seen.profile.unseen_share(bins.name),
+            compared=(total, seen.profile),
+        )
+
+    def _lane_of(self, j: int) -> Lane | None:
+        of = slice(int(self._spans[j]), int(self._spans[j + 1]))
+        if self._seen.heard.window[of].any():
+            return Lane.WINDOW
+        return Lane.SLOW if self._seen.heard.slow[of].any() else None
+
+    def _words(self, j: int, bins: FeatureBins, found: Directions, unit: float) -> str:
+        start, evidence = int(self._spans[j]), self._seen.evidence
+        s, k = (int(part[j]) for part in self._leads)
+        movement, marked = found.movements[k - start], found.bins_of[k - start]
+        shares = _shares(evidence, self._lane.sd, s, k) if marked else None
+        moved_by = float(evidence.x[s, k]) / (unit if movement is Movement.LOCATION else 1.0)
+        level = level_name(bins, marked)
+        return movement_sentence(
+            bins, movement, level, moved_by, shares, self._reference.total, self._seen.profile, SCALES[s]
+        )
 
 
 def plain_report(name: str, reference: Reference, profile: Profile, status: FeatureStatus) -> FeatureReport:
@@ -90,17 +200,9 @@ def status_sentence(name: str, status: FeatureStatus, words: str | None = None) 
     return words or f"{name} is within what the reference shows"
 
 
-def _leads(
-    spans: NDArray[np.int64], evidence: Evidence, off_season: NDArray[np.bool_]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Scale and direction with most evidence of each feature, those that fired first, shapes (J,)."""
-    ranked = np.where(off_season, -1.0, evidence.strength + 1e6 * evidence.fired)
-    scales, chosen = np.zeros(len(spans) - 1, np.int64), np.array(spans[:-1])
-    for j, (a, b) in enumerate(pairwise(spans)):
-        if b > a:
-            scale, direction = divmod(int(ranked[:, a:b].argmax()), int(b - a))
-            scales[j], chosen[j] = scale, a + direction
-    return scales, chosen
+def _per_feature(directions: NDArray[np.bool_], normal: Normal) -> NDArray[np.bool_]:
+    """Whether any direction of each feature is marked, shape (J,)."""
+    return np.asarray(np.bincount(normal.feature_of, directions, minlength=len(normal.directions)) > 0)
 
 
 def _benjamini_hochberg(p_values: FloatArray, tested: int) -> NDArray[np.bool_]:
@@ -112,40 +214,6 @@ def _benjamini_hochberg(p_values: FloatArray, tested: int) -> NDArray[np.bool_]:
     if passed.size:
         named[order[: passed[-1] + 1]] = True
     return named
-
-
-def _report(
-    bins: FeatureBins, found: Directions, start: int, s: int, k: int, reference: Reference, lane: WindowLane,
-    profile: Profile, evidence: Evidence, status: FeatureStatus, *, p_value: float, fired: bool, moved: bool,
-) -> FeatureReport:  # fmt: skip
-    total, location = reference.total, found.find(Movement.LOCATION)
-    shown = k if location is None else start + location
-    unit = 1.0 if location is None else float(np.sqrt(max(1 - found.proportions[bins.missing], 1e-9)))
-    x, variance = float(evidence.x[s, shown]), float(evidence.variance[s, shown])
-    half = -float(special.stdtrit(lane.nu[shown], 0.025)) * float(np.sqrt(variance))
-    movement, level = found.movements[k - start], level_name(bins, found.bins_of[k - start])
-    shares = _shares(evidence, lane.sd, s, k) if found.bins_of[k - start] else None
-    moved_by = float(evidence.x[s, k]) / (unit if k == shown else 1.0)
-    words = movement_sentence(bins, movement, level, moved_by, shares, total, profile, SCALES[s]) if moved else None
-    return FeatureReport(
-        name=bins.name,
-        status=status,
-        movement=movement,
-        level=level,
-        effect=x / unit,
-        interval=((x - half) / unit, (x + half) / unit),
-        magnitude=magnitude(total.counts_of(bins.name), profile.counts_of(bins.name)),
-        p_value=p_value,
-        threshold=lane.threshold(variance, shown) / unit,
-        strength=float(evidence.strength[s, k]),
-        scale=SCALES[s],
-        lane=Lane.WINDOW if fired else None,
-        moved=moved,
-        sentence=status_sentence(bins.name, status, words),
-        missing_share=profile.missing_share(bins.name),
-        unseen_share=profile.unseen_share(bins.name),
-        compared=(total, profile),
-    )
 
 
 def _shares(evidence: Evidence, sd: FloatArray, s: int, k: int) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from monitor.drift.bins import FloatArray
 from monitor.drift.profile import Profile
 from monitor.drift.reference import Reference
 from monitor.drift.report import State
+from monitor.drift.slow_lane import STAKED, Bets
 from monitor.drift.window_lane import LONGEST
 from monitor.errors import BadInput
 from monitor.windows import Window
@@ -30,8 +31,10 @@ class Memory:
         smoothed: EWMA of the deviations, shape (D,).
         active: directions that fired in the open incident, shape (D,).
         level: how far each was from the reference when it last fired, over its longest sum, shape (D,).
+        announced: the size of its effect when it was last announced, 0 where it was not, shape (D,).
         reach: how many windows it took to see each at first, shape (D,).
         state: quiet, watch or open.
+        bets: what the slow lane carries.
         calm: calm windows in a row while open.
         resolved_at: end of the window that resolved the last incident.
         waiting: a window too small to judge, to be merged into the next.
@@ -43,14 +46,16 @@ class Memory:
     smoothed: FloatArray
     active: NDArray[np.bool_]
     level: FloatArray
+    announced: FloatArray
     reach: FloatArray
+    bets: Bets
     state: State = State.QUIET
     calm: int = 0
     resolved_at: datetime | None = None
     waiting: tuple[Window, Profile] | None = field(default=None)
 
     @classmethod
-    def fresh(cls, directions: int) -> Self:
+    def fresh(cls, directions: int, bets: Bets) -> Self:
         none = np.zeros((0, directions))
         return cls(
             deviations=none,
@@ -59,7 +64,9 @@ class Memory:
             smoothed=np.zeros(directions),
             active=np.zeros(directions, np.bool_),
             level=np.zeros(directions),
+            announced=np.zeros(directions),
             reach=np.ones(directions),
+            bets=bets,
         )
 
     def remember(self, deviation: FloatArray, offset: FloatArray, rows: int) -> None:
@@ -70,10 +77,11 @@ class Memory:
 
     def forget(self) -> None:
         """Both what was seen and the incident; when it was resolved stays."""
-        empty = Memory.fresh(self.smoothed.size)
+        empty = Memory.fresh(self.smoothed.size, self.bets.forgotten())
         self.deviations, self.offsets, self.rows = empty.deviations, empty.offsets, empty.rows
         self.smoothed, self.active = empty.smoothed, empty.active
-        self.level, self.reach = empty.level, empty.reach
+        self.level, self.announced, self.reach = empty.level, empty.announced, empty.reach
+        self.bets = empty.bets
         self.state, self.calm = State.QUIET, 0
 
     def to_bytes(self, settings: dict[str, Any]) -> bytes:
@@ -82,6 +90,7 @@ class Memory:
             **settings,
             "remembered": len(self.rows),
             "directions": self.smoothed.size,
+            "bets": [self.bets.directed.shape[0], self.bets.shapes.size, self.bets.past.size],
             "state": self.state.value,
             "calm": self.calm,
             "resolved_at": self.resolved_at.isoformat() if self.resolved_at else None,
@@ -89,7 +98,10 @@ class Memory:
         }
         body = b"".join(
             np.ascontiguousarray(array, dtype="<f8").tobytes()
-            for array in (self.deviations, self.offsets, self.rows, self.smoothed, self.active, self.level, self.reach)
+            for array in (
+                *(self.deviations, self.offsets, self.rows, self.smoothed, self.active, self.level, self.announced),
+                *(self.reach, self.bets.directed, self.bets.shapes, self.bets.past),
+            )
         )
         return zlib.compress(json.dumps(header, sort_keys=True).encode() + b"\n" + body, 6)
 
@@ -105,7 +117,9 @@ class Memory:
             header = json.loads(head)
             past, width = int(header["remembered"]), int(header["directions"])
             values = np.frombuffer(body, "<f8").astype(np.float64)
-            parts = np.split(values, np.cumsum([past * width, past * width, past, width, width, width]))
+            bet, features, _ = (int(size) for size in header["bets"])
+            sizes = [past * width, past * width, past, *[width] * 5, bet * STAKED, features]
+            parts = np.split(values, np.cumsum(sizes))
             memory = cls(
                 deviations=parts[0].reshape(past, width),
                 offsets=parts[1].reshape(past, width),
@@ -113,7 +127,9 @@ class Memory:
                 smoothed=parts[3],
                 active=parts[4] > 0,
                 level=parts[5],
-                reach=parts[6],
+                announced=parts[6],
+                reach=parts[7],
+                bets=Bets.of(parts[8], parts[9], parts[10]),
                 state=State(header["state"]),
                 calm=int(header["calm"]),
                 resolved_at=datetime.fromisoformat(header["resolved_at"]) if header["resolved_at"] else None,

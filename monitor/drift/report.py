@@ -1,7 +1,7 @@
 """What the detector says about a window: numbers, a verdict, and a sentence for each feature."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
@@ -116,6 +116,26 @@ class FeatureReport:
         return document
 
 
+class Reports(Mapping[str, FeatureReport]):
+    """The reports of all features, written when the first of them is asked for: most windows are never looked at."""
+
+    def __init__(self, write: Callable[[], dict[str, FeatureReport]]) -> None:
+        self._write = write
+
+    @cached_property
+    def _written(self) -> dict[str, FeatureReport]:
+        return self._write()
+
+    def __getitem__(self, name: str) -> FeatureReport:
+        return self._written[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._written)
+
+    def __len__(self) -> int:
+        return len(self._written)
+
+
 @dataclass(frozen=True, kw_only=True)
 class DriftReport:
     """One window judged against the reference.
@@ -126,7 +146,10 @@ class DriftReport:
         state: quiet, watch (shown only), open, or resolved (with this window).
         culprits: the moved features, worst first.
         new_culprits: those that the incident did not have before.
+        worsened: culprits whose effect is twice what was announced: tell it once more.
         reopened: the incident came back within seven days and is the same one.
+        e_value: of the slow lane for the whole model, to be compared with `alarm_at`; None where it was not judged.
+        alarm_at: the e-value at which the slow lane alarms, five times the ticks of the budget's period.
     """
 
     window: Window
@@ -136,7 +159,10 @@ class DriftReport:
     rows: int
     culprits: tuple[str, ...]
     new_culprits: tuple[str, ...] = ()
+    worsened: tuple[str, ...] = ()
     reopened: bool = False
+    e_value: float | None = None
+    alarm_at: float | None = None
     sentence: str = ""
     features: Mapping[str, FeatureReport]
 
@@ -144,9 +170,13 @@ class DriftReport:
         """As plain JSON values, NaN and infinities as None."""
         plain = {
             "window": {"start": self.window.start.isoformat(), "end": self.window.end.isoformat()},
-            **{key: getattr(self, key) for key in ("status", "alarm", "state", "rows", "culprits", "new_culprits")},
-            "reopened": self.reopened,
-            "sentence": self.sentence,
+            **{
+                key: getattr(self, key)
+                for key in (
+                    *("status", "alarm", "state", "rows", "culprits", "new_culprits", "worsened", "reopened"),
+                    *("e_value", "alarm_at", "sentence"),
+                )
+            },
             "features": {name: feature.to_document() for name, feature in self.features.items()},
         }
         document: dict[str, Any] = plain_json(plain)
@@ -170,6 +200,7 @@ def over_ticks(reports: Sequence[DriftReport], window: Window, reference: Profil
         rows=current.rows,
         alarm=any(report.alarm for report in reports),
         new_culprits=tuple(dict.fromkeys(name for report in reports for name in report.new_culprits)),
+        worsened=tuple(dict.fromkeys(name for report in reports for name in report.worsened)),
         reopened=any(report.reopened for report in reports),
         features=features,
     )

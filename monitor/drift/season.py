@@ -63,12 +63,14 @@ class Season:
         offsets: shrunk deviation of each bucket from the overall mean, shape (buckets, D); 0 where the season is off.
         seen: whether the reference has the bucket, shape (buckets,).
         is_on: per direction, whether its feature has a season, shape (D,).
+        shrink: how much of a bucket's deviation is believed, max(0, 1 − 1/F) where on, shape (D,).
     """
 
     cycle: Cycle
     offsets: FloatArray
     seen: NDArray[np.bool_]
     is_on: NDArray[np.bool_]
+    shrink: FloatArray
 
 
 def fit_season(cycle: Cycle, buckets: NDArray[np.int64], means: FloatArray, feature_of: NDArray[np.int64]) -> Season:
@@ -83,7 +85,8 @@ def fit_season(cycle: Cycle, buckets: NDArray[np.int64], means: FloatArray, feat
     offsets, seen = np.zeros((cycle.buckets, width)), np.zeros(cycle.buckets, dtype=np.bool_)
     seen[used] = True
     if cycle is Cycle.NONE or windows < 2 * groups or groups < 2:
-        return Season(cycle=cycle, offsets=offsets, seen=seen | (cycle is Cycle.NONE), is_on=np.zeros(width, np.bool_))
+        none = np.zeros(width)
+        return Season(cycle=cycle, offsets=offsets, seen=seen | (cycle is Cycle.NONE), is_on=none > 0, shrink=none)
     sums = np.zeros((groups, width))
     np.add.at(sums, index, means)
     bucket_means = sums / sizes[:, None]
@@ -96,4 +99,4 @@ def fit_season(cycle: Cycle, buckets: NDArray[np.int64], means: FloatArray, feat
     is_on = features_on[feature_of]
     shrink = np.where(is_on, np.maximum(0.0, 1 - 1 / np.maximum(f, 1e-12)), 0.0)
     offsets[used] = shrink * (bucket_means - overall)
-    return Season(cycle=cycle, offsets=offsets, seen=seen, is_on=is_on)
+    return Season(cycle=cycle, offsets=offsets, seen=seen, is_on=is_on, shrink=shrink)

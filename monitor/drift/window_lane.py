@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 from scipy import special
 
 from monitor.drift.bins import FloatArray
-from monitor.drift.reference import Normal
-from monitor.drift.tails import indicator_deviate
+from monitor.drift.normal import Normal
+from monitor.drift.tails import indicator_deviate, unskewed
 
 SCALES = (1, 2, 4, 8, 16)
 LONGEST = SCALES[-1]
 _BUDGET_SHARE = 0.8  # the rest is the slow lane's
+# Independent tests that the five scales amount to: their sums overlap, and so do those of one window and the next. At
+# deviates of 3.5, 4 and 4.5, simulated normal windows raised 2.8, 3.4 and 3.9 times the incidents of one scale alone.
+_EFFECTIVE_SCALES = 4.0
 _WATCH = 10.0  # the watch threshold is that of a tenth of the period
 _REFINED_FROM = {"share": 1.5, "scale": 2.5}  # |z| from which the small-sample tail is worth its time
 _SIGNIFICANT = 1.64
@@ -52,14 +55,14 @@ class WindowLane:
 
     def __init__(self, normal: Normal, *, ticks: float, tolerance: FloatArray, shares: FloatArray) -> None:
         self.normal, self.tolerance, self.shares = normal, tolerance, shares
-        self.nu = normal.dispersion.nu
-        alpha = _BUDGET_SHARE * shares / (len(SCALES) * ticks)
+        self.nu = normal.usual.dispersion.nu
+        alpha = _BUDGET_SHARE * shares / (_EFFECTIVE_SCALES * ticks)
         self.critical = _critical(self.nu, alpha)
         self._watch_critical = _critical(self.nu, np.minimum(alpha * _WATCH, 0.5))
-        marked = np.concatenate([found.shares for found in normal.directions]) if normal.size else np.zeros(0)
+        marked = normal.shares
         self._indicators = np.flatnonzero(~np.isnan(marked))
         self.sd = np.sqrt(marked * (1 - marked))
-        self._expected = marked + normal.mean * self.sd
+        self._expected = marked + normal.usual.mean * self.sd
 
     def evidence(self, deviations: FloatArray, rows: FloatArray, offsets: FloatArray) -> Evidence:
         """Judge the memory.
@@ -72,12 +75,13 @@ class WindowLane:
         scales = [m for m in SCALES if m <= len(rows)]
         x = np.array([deviations[-m:].mean(axis=0) for m in scales])
         n = np.array([rows[-m:].sum() for m in scales])
-        dispersion = self.normal.dispersion
+        dispersion = self.normal.usual.dispersion
         variance = np.array([dispersion.variance(m, float((1 / rows[-m:]).sum())) for m in scales])
         expected = self._expected + np.array([offsets[-m:].mean(axis=0) for m in scales]) * self.sd
         z = x / np.sqrt(variance)
         self._refine_shares(z, x, variance, n, expected)
         self._refine_scales(z, x, variance, n)
+        z = unskewed(z, dispersion.skewness / np.sqrt(np.array(scales))[:, None])
         size = np.abs(z)
         meaningful = np.abs(x) >= self.tolerance + _SIGNIFICANT * np.sqrt(variance)
         return Evidence(
@@ -94,9 +98,8 @@ class WindowLane:
     def p_values(self, evidence: Evidence, scales: NDArray[np.int64], chosen: NDArray[np.int64]) -> FloatArray:
         """Two-sided p of the chosen (scale, direction) pairs, corrected for all pairs of the same feature."""
         raw = 2 * special.stdtr(self.nu[chosen], -np.abs(evidence.z[scales, chosen]))
-        tested = max(sum(len(found.movements) > 0 for found in self.normal.directions), 1)
-        weights = np.maximum(self.shares[chosen] * tested, 1e-12)
-        corrected: FloatArray = np.minimum(1.0, raw * len(SCALES) / weights)
+        weights = np.maximum(self.shares[chosen] * max(self.normal.tested, 1), 1e-12)
+        corrected: FloatArray = np.minimum(1.0, raw * _EFFECTIVE_SCALES / weights)
         return corrected
 
     def threshold(self, variance: float, direction: int) -> float:

@@ -91,9 +91,9 @@ def test_the_cycle_follows_the_width_and_the_span(width, count, cycle):
 def test_a_weekend_effect_is_found_and_its_absence_too():
     normal = _fit(56, season=0.5).normal
     location = int(normal.spans[0]) + normal.directions[0].find(Movement.LOCATION)
-    offsets = normal.season.offsets[:, location]
+    offsets = normal.usual.season.offsets[:, location]
     np.testing.assert_allclose(offsets, [-1 / 7] * 5 + [2.5 / 7] * 2, atol=0.08)
-    assert not _fit(56).normal.season.is_on.any()
+    assert not _fit(56).normal.usual.season.is_on.any()
 
 
 def test_the_day_effect_and_its_autocorrelation_are_recovered():
@@ -117,7 +117,7 @@ def test_the_day_effect_and_its_autocorrelation_are_recovered():
 
 
 def test_pure_sampling_has_no_day_effect():
-    dispersion = _fit(56).normal.dispersion
+    dispersion = _fit(56).normal.usual.dispersion
     assert dispersion.rho == 0.0
     assert dispersion.v.mean() == pytest.approx(1 / 200, rel=0.15)
 
@@ -156,14 +156,14 @@ def test_it_can_be_fitted_from_profiles_alone():
         list(zip(whole.windows, whole.profiles, strict=True)), schema=schema, binning=whole.binning
     )
     assert again.reference_id == whole.reference_id
-    np.testing.assert_array_equal(again.normal.mean, whole.normal.mean)
+    np.testing.assert_array_equal(again.normal.usual.mean, whole.normal.usual.mean)
 
 
 def test_its_document_is_json_and_comes_back_exactly():
     reference = _fit(20)
     again = Reference.from_document(json.loads(json.dumps(reference.to_document())))
     assert again.reference_id == reference.reference_id
-    np.testing.assert_array_equal(again.normal.dispersion.v, reference.normal.dispersion.v)
+    np.testing.assert_array_equal(again.normal.usual.dispersion.v, reference.normal.usual.dispersion.v)
     with pytest.raises(BadInput, match="expected a reference document"):
         Reference.from_document({"windows": []})
 

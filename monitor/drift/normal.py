@@ -1,0 +1,348 @@
+"""What normal looks like in the reference windows: directions, season, scatter, and how unusual a mean may be."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.drift.bins import Binning, FeatureBins, FloatArray, IntArray
+from monitor.drift.directions import Directions, Movement, directions
+from monitor.drift.dispersion import Dispersion, fit_dispersion
+from monitor.drift.profile import Profile
+from monitor.drift.season import Cycle, Season, cycle_of, fit_season
+from monitor.drift.tails import ScaleTail
+from monitor.windows import Window
+
+_ENOUGH_HITS = 5.0  # expected hits a window below which an indicator's variance says nothing about others
+_SHARE_CLASSES = (0.05, 0.15)  # of levels whose variances are alike
+_LEAST_FOR_SCATTER = 3  # reference windows
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tilt:
+    """Location and scale of the tilted proportions p·e^{θa₁}, tabulated over θ."""
+
+    location: int
+    scale: int
+    locations: FloatArray
+    scales: FloatArray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Usual:
+    """Where window means usually lie and how far they scatter, over all D directions.
+
+    Attributes:
+        mean: overall mean of window means, shape (D,).
+        season: deviations of the part of the week.
+        dispersion: scatter of window means.
+    """
+
+    mean: FloatArray
+    season: Season
+    dispersion: Dispersion
+
+    def centre(self, bucket: int) -> FloatArray:
+        """What a part of the week is expected to show, shape (D,)."""
+        expected: FloatArray = self.mean + self.season.offsets[bucket]
+        return expected
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Normal:
+    """What normal looks like, over all D directions of all features laid end to end.
+
+    Attributes:
+        directions: of each feature, in the schema's order.
+        spans: feature j owns the directions [spans[j], spans[j + 1]).
+        feature_of: the feature of each direction, shape (D,).
+        bin_offsets: feature j owns the bins [bin_offsets[j], bin_offsets[j + 1]).
+        usual: of the means that the window lane judges, the scale freed of what the location brings along.
+        plain: of the means as they are, which the slow lane bets on.
+        bucket_proportions: reference proportions by part of the week, shrunk as the season is, shape (buckets, bins).
+        scale_tails: the saddle-point tail of each scale direction, by direction.
+        tilts: per feature with location and scale, the scale that a pure location shift brings along.
+    """
+
+    directions: tuple[Directions, ...]
+    spans: NDArray[np.int64]
+    feature_of: NDArray[np.int64]
+    bin_offsets: IntArray
+    usual: Usual
+    plain: Usual
+    bucket_proportions: FloatArray
+    scale_tails: dict[int, ScaleTail]
+    tilts: tuple[Tilt, ...]
+
+    @property
+    def size(self) -> int:
+        return int(self.spans[-1])
+
+    @cached_property
+    def tested(self) -> int:
+        """Features that have a direction at all."""
+        return int((np.diff(self.spans) > 0).sum())
+
+    @cached_property
+    def shares(self) -> FloatArray:
+        """The reference share of an indicator's bins, NaN for a polynomial, shape (D,)."""
+        return np.concatenate([found.shares for found in self.directions]) if self.size else np.zeros(0)
+
+    @cached_property
+    def slow_weights(self) -> FloatArray:
+        """w_k·v_j of the slow lane, sums to 1, shape (D,)."""
+        parts = [found.weights for found in self.directions]
+        return np.concatenate(parts) / max(self.tested, 1) if self.size else np.zeros(0)
+
+    @cached_property
+    def window_weights(self) -> FloatArray:
+        """w_k·v_j of the window lane, sums to 1, shape (D,)."""
+        parts = [found.window_weights for found in self.directions]
+        return np.concatenate(parts) / max(self.tested, 1) if self.size else np.zeros(0)
+
+    @cached_property
+    def bin_spans(self) -> list[tuple[int, int]]:
+        """First and last-but-one bin of each feature."""
+        return [(int(a), int(b)) for a, b in zip(self.bin_offsets, self.bin_offsets[1:], strict=False)]
+
+    @cached_property
+    def feature_of_bin(self) -> NDArray[np.int64]:
+        """The feature of each bin, shape (bins,)."""
+        return np.repeat(np.arange(len(self.directions)), np.diff(self.bin_offsets))
+
+    @cached_property
+    def _blocks(self) -> list[tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]]:
+        """Features of equal shape together: their bins (J', B), their directions (J', K) and matrices (J', B, K)."""
+        shapes: dict[tuple[int, int], list[int]] = {}
+        for j, found in enumerate(self.directions):
+            if found.matrix.shape[1]:
+                shapes.setdefault(found.matrix.shape, []).append(j)
+        blocks = []
+        for (bins, width), members in shapes.items():
+            rows = self.bin_offsets[members][:, None] + np.arange(bins)
+            columns = self.spans[members][:, None] + np.arange(width)
+            blocks.append((rows, columns, np.stack([self.directions[j].matrix for j in members])))
+        return blocks
+
+    def means(self, profile: Profile) -> FloatArray:
+        """Σ_b (c_b/n)·a_k(b) of every direction, the scale freed of what the location brings along, shape (D,)."""
+        return self.freed(self.plain_means(profile))
+
+    def plain_means(self, profile: Profile) -> FloatArray:
+        """Σ_b (c_b/n)·a_k(b) of every direction, shape (D,)."""
+        counts = profile.counts / max(profile.rows, 1)
+        means = np.zeros(self.size)
+        for rows, columns, matrices in self._blocks:
+            means[columns] = np.matmul(counts[rows][:, None, :], matrices)[:, 0, :]
+        return means
+
+    def freed(self, means: FloatArray) -> FloatArray:
+        """The same with each scale less what a pure shift of the location to where it is brings along."""
+        freed = means.copy()
+        for tilt in self.tilts:
+            freed[tilt.scale] -= np.interp(means[tilt.location], tilt.locations, tilt.scales)
+        return freed
+
+
+def fit_normal(binning: Binning, windows: Sequence[Window], profiles: Sequence[Profile]) -> Normal:
+    """Fit section by section: directions, season, dispersion."""
+    total = sum(profiles, start=Profile.empty(binning))
+    found = tuple(directions(bins, total.counts_of(bins.name)) for bins in binning.features)
+    found = tuple(
+        d if total.counts_of(bins.name)[:-1].any() else _none(d)
+        for d, bins in zip(found, binning.features, strict=True)
+    )
+    spans = np.concatenate([[0], np.cumsum([len(d.movements) for d in found])]).astype(np.int64)
+    width = int(spans[-1])
+    nothing = Usual(
+        mean=np.zeros(width),
+        season=_no_season(width),
+        dispersion=_sampling_only(total.rows, len(windows), width),
+    )
+    bare = Normal(
+        directions=found,
+        spans=spans,
+        feature_of=np.repeat(np.arange(len(found)), np.diff(spans)),
+        bin_offsets=binning.offsets,
+        usual=nothing,
+        plain=nothing,
+        bucket_proportions=np.concatenate([d.proportions for d in found])[None, :],
+        scale_tails=_scale_tails(found, spans),
+        tilts=_tilts(found, spans),
+    )
+    if len(windows) >= _LEAST_FOR_SCATTER:
+        return _with_scatter(bare, binning, windows, profiles, total)
+    return _with_mean(bare, profiles) if profiles else bare
+
+
+def _with_mean(bare: Normal, profiles: Sequence[Profile]) -> Normal:
+    means = [bare.plain_means(profile) for profile in profiles]
+    freed = [bare.freed(mean) for mean in means]
+    return replace(
+        bare,
+        usual=replace(bare.usual, mean=np.mean(freed, axis=0)),
+        plain=replace(bare.plain, mean=np.mean(means, axis=0)),
+    )
+
+
+def _no_season(width: int) -> Season:
+    return Season(
+        cycle=Cycle.NONE,
+        offsets=np.zeros((1, width)),
+        seen=np.ones(1, np.bool_),
+        is_on=np.zeros(width, np.bool_),
+        shrink=np.zeros(width),
+    )
+
+
+def _none(found: Directions) -> Directions:
+    """No direction at all: the reference never had a value."""
+    empty = np.zeros(0)
+    return Directions(
+        movements=(),
+        bins_of=(),
+        matrix=found.matrix[:, :0],
+        weights=empty,
+        window_weights=empty,
+        shares=empty,
+        proportions=found.proportions,
+    )
+
+
+def _sampling_only(rows: int, count: int, width: int) -> Dispersion:
+    """The scatter of rows alone, for a reference of one or two windows."""
+    windows = max(count, 1)
+    n_bar = rows / windows or 1.0
+    v, one = np.full(width, 1 / n_bar), np.ones(width)
+    return Dispersion(
+        windows=windows, n_bar=n_bar, rho=0.0, v=v, nu=one * 4, skewness=0 * v, tau2=0 * v, lrv=v, buckets=one
+    )
+
+
+def _with_scatter(
+    bare: Normal, binning: Binning, windows: Sequence[Window], profiles: Sequence[Profile], total: Profile
+) -> Normal:
+    means = np.array([bare.plain_means(profile) for profile in profiles])
+    freed = np.array([bare.freed(mean) for mean in means])
+    rows = np.array([profile.rows for profile in profiles], dtype=np.float64)
+    cycle = cycle_of(windows)
+    buckets = np.array([cycle.bucket(window) for window in windows])
+    novel = _novel(bare, binning, total)
+    plain = _usual(bare, means, rows, cycle, buckets, novel)
+    return replace(
+        bare,
+        usual=_usual(bare, freed, rows, cycle, buckets, novel),
+        plain=plain,
+        bucket_proportions=_bucket_proportions(bare, plain.season, buckets, np.array([p.counts for p in profiles])),
+    )
+
+
+def _usual(
+    bare: Normal,
+    means: FloatArray,
+    rows: FloatArray,
+    cycle: Cycle,
+    buckets: NDArray[np.int64],
+    novel: dict[int, FeatureBins],
+) -> Usual:
+    season = fit_season(cycle, buckets, means, bare.feature_of)
+    mean = means.mean(axis=0)
+    residuals = means - mean - season.offsets[buckets]
+    residuals -= residuals.mean(axis=0)
+    groups, pooling = _groups(bare, rows)
+    dispersion = fit_dispersion(
+        residuals, rows, groups=groups, pooling=pooling, season_on=season.is_on, buckets=buckets
+    )
+    mean[list(novel)] = 0.0  # the directions hold the expected share already
+    return Usual(mean=mean, season=season, dispersion=_with_novelty(novel, dispersion, bare))
+
+
+def _bucket_proportions(bare: Normal, season: Season, buckets: NDArray[np.int64], counts: IntArray) -> FloatArray:
+    """p_s = (1 − w)·p + w·(the bucket's share), w the season's shrinkage of the location or, of levels, the largest."""
+    overall = bare.bucket_proportions[0]
+    found = np.tile(overall, (season.cycle.buckets, 1))
+    trust = np.zeros(len(bare.directions))
+    for j, known in enumerate(bare.directions):
+        of = season.shrink[bare.spans[j] : bare.spans[j + 1]]
+        location = known.find(Movement.LOCATION)
+        trust[j] = of[location] if location is not None else of.max(initial=0.0)
+    weight, of_bin = trust[bare.feature_of_bin], bare.feature_of_bin
+    if not weight.any():
+        return found
+    for bucket in np.unique(buckets):
+        total = counts[buckets == bucket].sum(axis=0) + overall * np.bincount(of_bin)[of_bin] / 2
+        share = total / np.bincount(of_bin, total)[of_bin]
+        found[bucket] = (1 - weight) * overall + weight * share
+    return found
+
+
+def _novel(bare: Normal, binning: Binning, total: Profile) -> dict[int, FeatureBins]:
+    """The UNSEEN directions whose bin the reference cannot have filled, because its own rows froze the bins."""
+    found = {}
+    for j, (known, bins) in enumerate(zip(bare.directions, binning.features, strict=True)):
+        for k, marked in enumerate(known.bins_of):
+            if bins.unseen is None or marked != (bins.unseen,):
+                continue
+            if total.counts_of(bins.name)[bins.unseen] <= bins.novelty * total.rows:
+                found[int(bare.spans[j]) + k] = bins
+    return found
+
+
+def _with_novelty(novel: dict[int, FeatureBins], dispersion: Dispersion, bare: Normal) -> Dispersion:
+    """New values scatter from window to window as left-out windows of the reference showed."""
+    v = dispersion.v.copy()
+    for at, bins in novel.items():
+        found = bare.directions[int(bare.feature_of[at])]
+        q = float(found.shares[at - bare.spans[bare.feature_of[at]]])
+        v[at] = max(bins.novelty_sd**2 / (q * (1 - q)), 1 / dispersion.n_bar)
+    return dispersion.with_variance(v)
+
+
+def _groups(bare: Normal, rows: FloatArray) -> tuple[NDArray[np.int64], FloatArray]:
+    """Which directions share a prior of their variance, and their weight in the pooled autocorrelation.
+
+    Levels are grouped by their share: what moves all of a day's rows a little moves a frequent level most.
+    """
+    order = list(Movement)
+    n_bar = rows.size / float((1 / rows).sum())
+    groups, pooling = [], []
+    for found in bare.directions:
+        for k, movement in enumerate(found.movements):
+            share = float(found.shares[k])
+            smaller = min(share, 1 - share)
+            rare = not np.isnan(share) and smaller * n_bar < _ENOUGH_HITS
+            size = int(np.searchsorted(_SHARE_CLASSES, smaller)) if movement is Movement.LEVEL else 0
+            groups.append(-1 if rare else order.index(movement) + len(order) * size)
+            pooling.append(0.0 if rare else float(found.weights[k]))
+    return np.array(groups, dtype=np.int64), np.array(pooling)
+
+
+def _scale_tails(found: tuple[Directions, ...], spans: NDArray[np.int64]) -> dict[int, ScaleTail]:
+    tails = {}
+    for d, start in zip(found, spans, strict=False):
+        k = d.find(Movement.SCALE)
+        if k is not None:
+            tails[int(start) + k] = ScaleTail(d.matrix[:, k], d.proportions)
+    return tails
+
+
+def _tilts(found: tuple[Directions, ...], spans: NDArray[np.int64]) -> tuple[Tilt, ...]:
+    tilts = []
+    thetas = np.linspace(-3, 3, 121)
+    for d, start in zip(found, spans, strict=False):
+        location, scale = d.find(Movement.LOCATION), d.find(Movement.SCALE)
+        if location is None or scale is None:
+            continue
+        tilted = d.proportions * np.exp(thetas[:, None] * d.matrix[:, location])
+        tilted /= tilted.sum(axis=1, keepdims=True)
+        tilts.append(
+            Tilt(
+                location=int(start) + location,
+                scale=int(start) + scale,
+                locations=tilted @ d.matrix[:, location],
+                scales=tilted @ d.matrix[:, scale],
+            )
+        )
+    return tuple(tilts)
