@@ -2,8 +2,8 @@
 
 python -m benchmarks.peers [NAME …]
 
-The pins are the versions that the benchmarks were run with, on Python 3.11. Each needs pyarrow to read what the benchmark
-hands over. NannyML imports statsmodels without asking for it, and fails on pandas 3.
+The pins are the versions that the benchmarks were run with, on Python 3.11. Each needs pyarrow to read what the
+benchmark hands over. NannyML imports statsmodels without asking for it, and fails on pandas 3.
 """
 
 import subprocess
@@ -16,7 +16,7 @@ PYARROW = "pyarrow==26.0.1"
 PEERS = {
     "evidently": ["evidently==0.7.23", "pandas==3.0.6", "numpy==2.4.6", "scipy==1.17.1", PYARROW],
     "nannyml": ["nannyml==0.13.1", "pandas==2.3.3", "numpy==2.2.6", "scipy==1.17.1", "statsmodels==0.15.0", PYARROW],
-    "alibi-detect": ["alibi-detect==0.13.0", "pandas==2.3.3", "numpy==1.26.4", "scipy==1.17.1", PYARROW],
+    "alibi-detect": ["alibi-detect==0.13.0", "pandas==2.3.3", "numpy==1.26.4", "scipy==1.17.1", "pyarrow==18.1.0"],
     "river": ["river==0.26.1", "numpy==2.4.6", "scipy==1.17.1", PYARROW],
     "frouros": ["frouros==0.9.0", "numpy==2.1.3", "scipy==1.14.1", PYARROW],
     "art": ["adversarial-robustness-toolbox", "torch==2.13.0"],

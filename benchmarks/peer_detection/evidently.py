@@ -1,11 +1,12 @@
 """Evidently's drift verdicts, each window against the pooled reference, at its defaults.
 
-Documented at docs.evidentlyai.com, "Data drift" and "Customize data drift": with more than 1,000 reference rows numeric columns
-are judged by the Wasserstein distance over the reference's standard deviation, categorical ones by the Jensen–Shannon distance,
-each drifted from 0.1 on; the data set drifts when at least half of the columns do.
+Documented at docs.evidentlyai.com, "Data drift" and "Customize data drift": with more than 1,000 reference rows numeric
+columns are judged by the Wasserstein distance over the reference's standard deviation, categorical ones by the
+Jensen–Shannon distance, each drifted from 0.1 on; the data set drifts when at least half of the columns do.
 
-`DataDriftPreset` computes each column three times and draws; here Evidently's own tests are called, chosen by its own rule, once a
-column. The first window is also run through the real preset: a different number is an error, and its cost is kept in the settings.
+`DataDriftPreset` computes each column three times and draws; here Evidently's own tests are called, chosen by its own
+rule, once a column. The first window is also run through the real preset: a different number is an error, and its cost
+is kept in the settings.
 """
 
 import os

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ SMALLEST_P = 1e-300
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Rows in time order: numeric features as floats (NaN is missing), categorical ones as codes (`MISSING` is missing)."""
+    """Rows in time order: numeric features as floats (NaN is missing), categorical as codes (`MISSING` is missing)."""
 
     values: Mapping[str, np.ndarray]
     windows: tuple[slice, ...]
@@ -56,7 +57,7 @@ class Stream:
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """What one method said of each monitored window; a higher score is more drift, `top` is None for a multivariate one."""
+    """What one method said of each monitored window: a higher score is more drift; `top` may be None (no feature)."""
 
     settings: dict[str, Any]
     default_alarm: list[bool]
@@ -101,7 +102,7 @@ def _windows(table: pa.Table) -> tuple[slice, ...]:
     if (steps < 0).any():
         raise ValueError("expected rows in the order of their windows, got a window that goes back: sort by `window`")
     edges = [0, *(np.flatnonzero(steps) + 1).tolist(), len(numbers)]
-    return tuple(slice(start, stop) for start, stop in zip(edges, edges[1:], strict=False))
+    return tuple(slice(start, stop) for start, stop in pairwise(edges))
 
 
 def surprise(p_values: np.ndarray) -> np.ndarray:
@@ -119,14 +120,14 @@ def trace(
     alarm: np.ndarray | None = None,
     score: np.ndarray | None = None,
 ) -> Trace:
-    """From scores and flags by (window, feature); unless told otherwise any flag is an alarm and the score is the largest."""
+    """From scores and flags by (window, feature); by default any flag is an alarm and the largest score counts."""
     scores = np.nan_to_num(scores, nan=0.0, posinf=1e300, neginf=-1e300)
     return Trace(
         settings=settings,
         default_alarm=[bool(fired) for fired in (flags.any(axis=1) if alarm is None else alarm)],
         score=[float(value) for value in (scores.max(axis=1) if score is None else score)],
         culprits=[[features[index] for index in np.flatnonzero(row)] for row in flags],
-        top=[features[index] for index in scores.argmax(axis=1)],
+        top=[features[row.argmax()] if row.max() > 0 else None for row in scores],
         seconds=seconds,
     )
 

@@ -1,9 +1,9 @@
 """NannyML's univariate and multivariate drift calculators, one chunk a window, at its defaults.
 
-Documented at nannyml.readthedocs.io, "Univariate drift detection", "Multivariate drift detection" and "Thresholds": a chunk alerts
-when its distance exceeds the mean plus three standard deviations of the reference chunks' distances (from both sides for the
-reconstruction error). The score is that distance from the mean in standard deviations, so a matched threshold replaces the 3.
-Missing values are left out of the distances and imputed for the reconstruction.
+Documented at nannyml.readthedocs.io, "Univariate drift detection", "Multivariate drift detection" and "Thresholds": a
+chunk alerts when its distance exceeds the mean plus three standard deviations of the reference chunks' distances (from
+both sides for the reconstruction error). The score is that distance from the mean in standard deviations, so a matched
+threshold replaces the 3. Missing values are left out of the distances and imputed for the reconstruction.
 """
 
 import os

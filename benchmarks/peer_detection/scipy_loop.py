@@ -1,8 +1,9 @@
-"""The loop that most teams write first: a test of SciPy for each feature and window, and a control chart of window means.
+"""The loop that teams write first: a SciPy test for each feature and window, and a control chart of window means.
 
-Runs in the product's own environment. Kolmogorov–Smirnov (asymptotic) for numeric features and χ² of the two-row table for
-categorical ones, against the pooled reference; missing values are left out, as the tests do. The chart is Shewhart's: mean ± 3
-standard deviations of the reference windows' means (of the level frequencies, for categorical features), and knows no season.
+Runs in the product's own environment. Kolmogorov–Smirnov (asymptotic) for numeric features and χ² of the two-row table
+for categorical ones, against the pooled reference; missing values are left out, as the tests do. The chart is
+Shewhart's: mean ± 3 standard deviations of the reference windows' means (of the level frequencies, for categorical
+features), and knows no season.
 """
 
 import numpy as np
@@ -20,7 +21,10 @@ def tests(stream: Stream) -> dict[str, Trace]:
     with stopwatch() as elapsed:
         pooled = {name: np.sort(stream.reference.present(name)) for name in stream.features}
         p_values = np.array(
-            [[_p_value(stream, pooled, name, window) for name in stream.features] for window in stream.monitored.windows]
+            [
+                [_p_value(stream, pooled, name, window) for name in stream.features]
+                for window in stream.monitored.windows
+            ]
         )
         seconds = elapsed()
     limits = {"KS p<.05 any": P_VALUE, "KS Bonferroni": P_VALUE / len(stream.features)}
