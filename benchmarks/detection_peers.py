@@ -156,7 +156,7 @@ def _read(path: Path) -> dict[str, PeerTrace]:
 
 
 def incidents(alarm: Sequence[bool], same_within: int = SAME_WITHIN) -> list[int]:
-    """Windows in which an incident starts: an alarm at most `same_within` windows after the last one is the same incident.
+    """Windows in which an incident starts; an alarm at most `same_within` windows after the last one continues it.
 
     >>> incidents([True, False, True, False, False, True], same_within=2)
     [0, 5]
