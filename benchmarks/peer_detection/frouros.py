@@ -36,7 +36,7 @@ def tests(stream: Stream) -> dict[str, Trace]:
     with stopwatch() as elapsed:
         for column, name in enumerate(stream.features):
             detector = KSTest() if name in stream.numeric else ChiSquareTest()
-            detector.fit(X=stream.reference.present(name))
+            detector.fit(X=np.sort(stream.reference.present(name)))
             for row, values in _windows(stream, name):
                 p_values[row, column] = detector.compare(X=values)[0].p_value
         seconds = elapsed()
@@ -51,7 +51,7 @@ def psi(stream: Stream) -> dict[str, Trace]:
     with stopwatch() as elapsed:
         for column, name in enumerate(stream.features):
             detector = PSI(num_bins=max(PSI_BINS, len(stream.levels.get(name, ()))))
-            detector.fit(X=stream.reference.present(name))
+            detector.fit(X=np.sort(stream.reference.present(name)))
             for row, values in _windows(stream, name):
                 scores[row, column] = detector.compare(X=values)[0].distance
         seconds = elapsed()
