@@ -117,7 +117,7 @@ def _watched(stream: Stream, name: str) -> list[int | None]:
     if name in stream.numeric:
         return [None]
     counts = np.bincount(stream.reference.present(name), minlength=len(stream.levels[name]))
-    return np.argsort(-counts, kind="stable")[: min(LEVELS_WATCHED, len(counts) - 1)].tolist()
+    return np.argsort(-counts, kind="stable")[: min(LEVELS_WATCHED, max(len(counts) - 1, 1))].tolist()
 
 
 def _means(part: Part, name: str, level: int | None) -> np.ndarray:

@@ -8,6 +8,7 @@ python -m benchmarks.peer_detection.PEER IN_DIR OUT.json [--methods a,b] [--max-
 import argparse
 import json
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -140,7 +141,7 @@ def stopwatch() -> Iterator[Callable[[], float]]:
 
 
 def answer(peer: str, version: str, runners: Mapping[tuple[str, ...], Runner]) -> None:
-    """Run the chosen methods on the stream named by the command line and write the JSON."""
+    """Run the chosen methods on the stream named by the command line and write the JSON, failed methods included."""
     known = [name for names in runners for name in names]
     parser = argparse.ArgumentParser(description=f"Run {peer} on a stream of windows.")
     parser.add_argument("folder", type=Path)
@@ -152,9 +153,15 @@ def answer(peer: str, version: str, runners: Mapping[tuple[str, ...], Runner]) -
     if unknown:
         parser.error(f"expected methods among {', '.join(known)}, got {', '.join(unknown)}")
     stream = load(chosen.folder, max_windows=chosen.max_windows)
-    traces: dict[str, Trace] = {}
+    methods, failed = {}, {}
     for names, runner in runners.items():
-        if not set(names).isdisjoint(chosen.methods):
-            traces |= {name: found for name, found in runner(stream).items() if name in chosen.methods}
-    methods = {name: asdict(found) for name, found in traces.items()}
-    chosen.out.write_text(json.dumps({"peer": peer, "version": version, "methods": methods}, allow_nan=False))
+        wanted = [name for name in names if name in chosen.methods]
+        try:
+            traces = runner(stream) if wanted else {}
+        except Exception as error:  # one method's failure must not cost the others
+            traceback.print_exc()
+            failed |= dict.fromkeys(wanted, f"{type(error).__name__}: {error}")
+            continue
+        methods |= {name: asdict(traces[name]) for name in wanted if name in traces}
+    said = {"peer": peer, "version": version, "methods": methods, "failed": failed}
+    chosen.out.write_text(json.dumps(said, allow_nan=False))
