@@ -13,6 +13,7 @@ import pandas as pd
 
 from monitor.drift.feature_bins import BinKind, FeatureBins
 from monitor.drift.fit_bins import fit_feature
+from monitor.drift.joint import with_scores
 from monitor.drift.placing import TILE, BoolArray, FloatArray, IntArray, PlaceArray, ranks
 from monitor.errors import SchemaMismatch
 from monitor.schema import Schema
@@ -69,6 +70,16 @@ class Binning:
 
     def slice(self, name: str) -> slice:
         return self.spans[self.position[name]]
+
+    @cached_property
+    def joint(self) -> list[int]:
+        """Positions of the features that are looked at in pairs."""
+        return [j for j, bins in enumerate(self.features) if bins.scores]
+
+    @cached_property
+    def score_tables(self) -> list[FloatArray]:
+        """Their scores by bin."""
+        return [np.array(self.features[j].scores, np.float64) for j in self.joint]
 
     @cached_property
     def _edges(self) -> FloatArray:
@@ -136,7 +147,8 @@ class Binning:
         """
         known = _with_levels(schema or Schema.infer(frame), frame)
         of = None if windows is None else np.unique(windows, return_inverse=True)[1]
-        return cls(known, tuple(fit_feature(feature, frame, known, of) for feature in known.features))
+        features = [fit_feature(feature, frame, known, of) for feature in known.features]
+        return cls(known, with_scores(features, frame, known))
 
     def to_document(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -171,6 +183,7 @@ def _feature_from(entry: Mapping[str, Any]) -> FeatureBins:
         bin_of_code=tuple(int(code) for code in entry["bin_of_code"]),
         novelty=float(entry["novelty"]),
         novelty_sd=float(entry["novelty_sd"]),
+        scores=tuple(float(score) for score in entry.get("scores", ())),
     )
 
 

@@ -12,7 +12,7 @@ from monitor.drift.budget import FalseAlarmBudget
 from monitor.drift.explain import Explanation, Seen, plain_report, status_sentence
 from monitor.drift.incident import Heard, advance, is_recent, worsened
 from monitor.drift.memory import Memory
-from monitor.drift.overrides import Overrides, budget_shares, check_known, tolerances
+from monitor.drift.overrides import FeatureOverride, Overrides, budget_shares, check_known, tolerances
 from monitor.drift.profile import Profile
 from monitor.drift.reference import MIN_WINDOW_ROWS, Reference
 from monitor.drift.report import DriftReport, FeatureReport, FeatureStatus, Reports, State, Status, column_status
@@ -41,7 +41,7 @@ class Detector:
     three calm windows. Of windows like the reference's, at most `budget` open an incident by chance; that is measured
     on seeded streams with day effects and weekly seasons, and approximate beyond them.
 
-    >>> from datetime import UTC
+    >>> from datetime import UTC, timedelta
     >>> rng = np.random.default_rng(0)
     >>> days = pd.date_range("2026-01-01", periods=31, tz=UTC)
     >>> windows = [Window(day, day + timedelta(days=1)) for day in days]
@@ -72,17 +72,30 @@ class Detector:
         self.budget = budget or FalseAlarmBudget()
         self.sensitivity = Sensitivity(sensitivity)
         self._normal = reference.normal
-        names, feature_of = reference.schema.names, self._normal.feature_of
-        ticks = self.budget.ticks(reference.width)
-        tolerance = tolerances(self.overrides, names, feature_of, self.sensitivity.tolerance)
-        weighed = partial(budget_shares, self.overrides, names, feature_of)
+        ticks, size = self.budget.ticks(reference.width), self._normal.size
+        names, subject_of = (*reference.schema.names, *self._normal.stream_names), self._normal.subject_of
+        known = self._with_streams()
+        tolerance = tolerances(known, names, subject_of, self.sensitivity.tolerance)
+        weighed = partial(budget_shares, known, names)
         self._window_lane = WindowLane(
-            self._normal, ticks=ticks, tolerance=tolerance, shares=weighed(self._normal.window_weights)
+            self._normal, ticks=ticks, tolerance=tolerance, shares=weighed(subject_of, self._normal.window_weights)
         )
         self._slow_lane = SlowLane(
-            self._normal, ticks=ticks, tolerance=tolerance, weights=weighed(self._normal.slow_weights)
+            self._normal,
+            ticks=ticks,
+            tolerance=tolerance[:size],
+            weights=weighed(subject_of[:size], self._normal.slow_weights),
         )
-        self._memory = Memory.fresh(self._normal.size, self._slow_lane.fresh())
+        self._memory = Memory.fresh(subject_of.size, self._slow_lane.fresh())
+
+    def _with_streams(self) -> dict[str, FeatureOverride]:
+        """The overrides, and those of what a muted feature has a part in: its pairs, and the distance."""
+        joint = self._normal.joint
+        muted = {name for name, override in self.overrides.items() if override.is_muted}
+        if joint is None:
+            return self.overrides
+        involved = zip(joint.stream_names, (set(pair or joint.names) for pair in joint.pairs), strict=True)
+        return self.overrides | {name: FeatureOverride(weight=0) for name, features in involved if muted & features}
 
     def state(self) -> bytes:
         """Everything that the next window depends on, exact."""
@@ -110,7 +123,10 @@ class Detector:
         Overrides are the owner's, and not part of the state: give those that hold now.
         """
         memory, settings = Memory.from_bytes(state, reference)
-        if settings["binning_id"] != reference.binning.binning_id or memory.smoothed.size != reference.normal.size:
+        if (
+            settings["binning_id"] != reference.binning.binning_id
+            or memory.smoothed.size != reference.normal.subject_of.size
+        ):
             raise BadInput(
                 f"expected a state made with binning {reference.binning.binning_id}, got {settings['binning_id']}: "
                 "restore with the reference that made it, or start afresh"
@@ -163,10 +179,13 @@ class Detector:
         deviation = np.where(off_season, 0.0, self._normal.means(profile) - usual.mean - offset)
         memory.remember(deviation, offset, profile.rows)
         evidence = self._window_lane.evidence(memory.deviations, memory.rows, memory.offsets)
-        self._slow_lane.update(memory.bets, profile.counts, profile.rows, bucket, ~off_season)
+        size = self._normal.size
+        self._slow_lane.update(memory.bets, profile.counts, profile.rows, bucket, ~off_season[:size])
         bets = self._slow_lane.evidence(memory.bets)
         was_open, before = memory.state is State.OPEN, memory.active.copy()
-        heard = Heard(window=evidence.fired.any(axis=0) & ~off_season, slow=bets.fired & ~self._of_known(before))
+        slow = np.zeros_like(before)
+        slow[:size] = bets.fired
+        heard = Heard(window=evidence.fired.any(axis=0) & ~off_season, slow=slow & ~self._of_known(before))
         state = advance(
             memory, window, evidence, heard,
             watched=bool(evidence.watched.any()) or bets.is_watched,
@@ -181,7 +200,7 @@ class Detector:
         )  # fmt: skip
         explained = Explanation(self.reference, self._window_lane, seen)
         culprits = explained.culprits()
-        known = {self.reference.schema.names[j] for j in self._normal.feature_of[before]}
+        known = explained.named(before)
         return DriftReport(
             window=window,
             status=Status.OK,
@@ -190,19 +209,20 @@ class Detector:
             rows=profile.rows,
             culprits=culprits,
             new_culprits=tuple(name for name in culprits if name in explained.fired and name not in known),
-            worsened=tuple(self.reference.schema.names[j] for j in np.unique(self._normal.feature_of[grown])),
+            worsened=tuple(name for name in culprits if name in explained.named(grown)),
             reopened=reopened,
             e_value=bets.e_value,
             alarm_at=self._slow_lane.alarm_at,
             sentence=explained.summary(state, culprits),
             features=Reports(lambda: explained.features() | strangers),
+            streams=explained.streams(),
         )
 
     def _of_known(self, active: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Directions of features that the incident names: the slow lane's sums outlast a shift that is over."""
-        feature_of = self._normal.feature_of
-        known: NDArray[np.bool_] = np.bincount(feature_of, active, minlength=len(self._normal.directions)) > 0
-        return known[feature_of]
+        subject_of = self._normal.subject_of
+        known: NDArray[np.bool_] = np.bincount(subject_of, active) > 0
+        return known[subject_of]
 
     def _unjudged(
         self,

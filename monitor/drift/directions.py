@@ -6,7 +6,8 @@ from enum import StrEnum
 import numpy as np
 from scipy import special
 
-from monitor.drift.bins import BinKind, FeatureBins, FloatArray, IntArray
+from monitor.drift.feature_bins import BinKind, FeatureBins
+from monitor.drift.placing import FloatArray, IntArray
 
 _LEFT_OVER = 1e-6  # of a polynomial's own variance; below it Gram–Schmidt returns rounding noise
 _LEVELS_TESTED = 32

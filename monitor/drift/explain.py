@@ -11,11 +11,12 @@ from scipy import special
 from monitor.drift.bins import FeatureBins, FloatArray
 from monitor.drift.directions import Directions, Movement
 from monitor.drift.incident import Heard
+from monitor.drift.joint import JointDirections
 from monitor.drift.normal import Normal
 from monitor.drift.profile import Profile
 from monitor.drift.reference import Reference
-from monitor.drift.report import FeatureReport, FeatureStatus, Lane, State, column_status, magnitude
-from monitor.drift.sentences import STATUS_SENTENCES, level_name, movement_sentence
+from monitor.drift.report import FeatureReport, FeatureStatus, Lane, State, StreamReport, column_status, magnitude
+from monitor.drift.sentences import STATUS_SENTENCES, level_name, movement_sentence, stream_sentence
 from monitor.drift.slow_lane import BetEvidence
 from monitor.drift.window_lane import SCALES, Evidence, WindowLane
 
@@ -63,6 +64,11 @@ class Explanation:
         return np.asarray(np.diff(self._spans) > 0)
 
     @cached_property
+    def _of_features(self) -> slice:
+        """The directions of features, before those of pairs."""
+        return slice(0, self._normal.size)
+
+    @cached_property
     def _leads(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Scale and direction with most evidence of each feature, those that fired first, shapes (J,)."""
         seen = self._seen
@@ -95,12 +101,24 @@ class Explanation:
 
     @cached_property
     def fired(self) -> frozenset[str]:
-        """The features beyond a threshold now."""
-        fired = _per_feature(self._seen.heard.any, self._normal)
-        return frozenset(name for name, is_fired in zip(self._reference.schema.names, fired, strict=True) if is_fired)
+        """The features beyond a threshold now, alone or in a pair."""
+        return self.named(self._seen.heard.any)
+
+    def named(self, marked: NDArray[np.bool_]) -> frozenset[str]:
+        """The features of marked directions, those of marked pairs too."""
+        names = self._reference.schema.names
+        alone = (names[j] for j in self._normal.feature_of[marked[self._of_features]])
+        pairs = self._normal.joint.pairs if self._normal.joint else ()
+        paired = (name for i in np.flatnonzero(marked[self._normal.size :]) for name in pairs[i])
+        return frozenset((*alone, *paired))
 
     def culprits(self) -> tuple[str, ...]:
-        """The moved features: those that fired now first, and the strongest evidence first."""
+        """The moved features: those that fired now first, the strongest evidence first; then those of moved pairs."""
+        alone = self._moved_alone()
+        paired = (name for stream in self.streams() for name in stream.features)
+        return tuple(dict.fromkeys((*alone, *paired)))
+
+    def _moved_alone(self) -> tuple[str, ...]:
         scales, chosen = self._leads if self._moved.any() else (np.zeros(0, np.int64),) * 2
         names = self._reference.schema.names
         ranked = sorted(
@@ -109,14 +127,51 @@ class Explanation:
         )
         return tuple(names[j] for _, _, j in ranked)
 
+    def streams(self) -> tuple[StreamReport, ...]:
+        """The pairs and the distance, as far as they moved, strongest first."""
+        return self._streams
+
+    @cached_property
+    def _streams(self) -> tuple[StreamReport, ...]:
+        joint, seen, size = self._normal.joint, self._seen, self._normal.size
+        if joint is None:
+            return ()
+        moved = (seen.active | seen.heard.any if seen.is_open else seen.heard.any)[size:]
+        found = [self._stream(joint, int(i)) for i in np.flatnonzero(moved)]
+        return tuple(sorted(found, key=lambda stream: -stream.strength))
+
+    def _stream(self, joint: JointDirections, i: int) -> StreamReport:
+        evidence, k = self._seen.evidence, self._normal.size + i
+        s = int((evidence.strength[:, k] + 1e6 * evidence.fired[:, k]).argmax())
+        x, sd = float(evidence.x[s, k]), float(np.sqrt(evidence.variance[s, k]))
+        half = -float(special.stdtrit(self._lane.nu[k], 0.025)) * sd
+        is_pair = i < joint.left.size
+        then = float(joint.expected[i]) if is_pair else 0.0
+        now = float(np.clip(then + x * joint.spread[i], -1.0, 1.0)) if is_pair else x
+        return StreamReport(
+            name=joint.stream_names[i],
+            features=joint.pairs[i],
+            reference=then,
+            current=now,
+            effect=x,
+            interval=(x - half, x + half),
+            strength=float(evidence.strength[s, k]),
+            scale=SCALES[s],
+            moved=True,
+            sentence=stream_sentence(joint.pairs[i], then, now, SCALES[s]),
+        )
+
     def summary(self, state: State, culprits: tuple[str, ...]) -> str:
         """The window in one sentence."""
         if state is State.RESOLVED:
             return "back to the reference for three windows"
+        if not culprits and self._streams:
+            return self._streams[0].sentence
         if not culprits:
             return "no feature moved beyond the reference" + (", one is being watched" if state is State.WATCH else "")
         worst = self._feature(self._reference.binning.position[culprits[0]])
-        return worst.sentence + (f", and {len(culprits) - 1} more" if len(culprits) > 1 else "")
+        more = len(culprits) - (1 if self._moved.any() else len(self._streams[0].features))
+        return worst.sentence + (f", and {more} more" if more else "")
 
     def features(self) -> dict[str, FeatureReport]:
         """A report on every feature of the schema."""
@@ -134,12 +189,14 @@ class Explanation:
     def _report(self, j: int, bins: FeatureBins, found: Directions, status: FeatureStatus) -> FeatureReport:
         seen, lane, total, start = self._seen, self._lane, self._reference.total, int(self._spans[j])
         s, k = (int(part[j]) for part in self._leads)
+        paired = next((stream for stream in self._streams if bins.name in stream.features), None)
         location = found.find(Movement.LOCATION)
         shown = k if location is None else start + location
         unit = 1.0 if location is None else float(np.sqrt(max(1 - found.proportions[bins.missing], 1e-9)))
         x, variance = float(seen.evidence.x[s, shown]), float(seen.evidence.variance[s, shown])
         half = -float(special.stdtrit(lane.nu[shown], 0.025)) * float(np.sqrt(variance))
         moved = bool(self._moved[j])
+        words = self._words(j, bins, found, unit) if moved else paired.sentence if paired else None
         return FeatureReport(
             name=bins.name,
             status=status,
@@ -154,8 +211,8 @@ class Explanation:
             strength=float(seen.evidence.strength[s, k]),
             scale=SCALES[s],
             lane=self._lane_of(j),
-            moved=moved,
-            sentence=status_sentence(bins.name, status, self._words(j, bins, found, unit) if moved else None),
+            moved=moved or paired is not None,
+            sentence=status_sentence(bins.name, status, words),
             missing_share=seen.profile.missing_share(bins.name),
             unseen_share=seen.profile.unseen_share(bins.name),
             compared=(total, seen.profile),
@@ -202,7 +259,8 @@ def status_sentence(name: str, status: FeatureStatus, words: str | None = None) 
 
 def _per_feature(directions: NDArray[np.bool_], normal: Normal) -> NDArray[np.bool_]:
     """Whether any direction of each feature is marked, shape (J,)."""
-    return np.asarray(np.bincount(normal.feature_of, directions, minlength=len(normal.directions)) > 0)
+    of_features = directions[: normal.size]
+    return np.asarray(np.bincount(normal.feature_of, of_features, minlength=len(normal.directions)) > 0)
 
 
 def _benjamini_hochberg(p_values: FloatArray, tested: int) -> NDArray[np.bool_]:

@@ -28,7 +28,8 @@ class FeatureBins:
     the levels with a bin of their own; the bin OTHER follows them, and `bin_of_code` leads from a level's schema code
     to its bin, an unseen level's code being the last entry. `novelty` is the share of UNSEEN to expect from traffic
     like the reference (Good–Turing: rows with a value that only their own window had, over all rows), `novelty_sd` its
-    standard deviation from window to window.
+    standard deviation from window to window. `scores` are those of the bins by which pairs of features are looked at
+    (`monitor.drift.joint`), empty for a feature that is not.
     """
 
     name: str
@@ -38,6 +39,7 @@ class FeatureBins:
     bin_of_code: tuple[int, ...] = ()
     novelty: float = 0.0
     novelty_sd: float = 0.0
+    scores: tuple[float, ...] = ()
 
     @property
     def is_numeric(self) -> bool:

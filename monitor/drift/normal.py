@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from monitor.drift.bins import Binning, FeatureBins, FloatArray, IntArray
 from monitor.drift.directions import Directions, Movement, directions
 from monitor.drift.dispersion import Dispersion, fit_dispersion
+from monitor.drift.joint import JointDirections
 from monitor.drift.profile import Profile
 from monitor.drift.season import Cycle, Season, cycle_of, fit_season
 from monitor.drift.tails import ScaleTail
@@ -17,6 +18,8 @@ from monitor.windows import Window
 
 _ENOUGH_HITS = 5.0  # expected hits a window below which an indicator's variance says nothing about others
 _SHARE_CLASSES = (0.05, 0.15)  # of levels whose variances are alike
+_MULTIVARIATE = 0.1 / 0.7  # of the budget of features and pairs together
+_PAIRS = 0.8  # of that; the rest is the distance's
 _LEAST_FOR_SCATTER = 3  # reference windows
 
 
@@ -32,7 +35,7 @@ class Tilt:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Usual:
-    """Where window means usually lie and how far they scatter, over all D directions.
+    """Where window means usually lie and how far they scatter, over all directions that they are of.
 
     Attributes:
         mean: overall mean of window means, shape (D,).
@@ -54,13 +57,16 @@ class Usual:
 class Normal:
     """What normal looks like, over all D directions of all features laid end to end.
 
+    Behind those of the features, the window lane tests the directions of pairs of features: D′ in all.
+
     Attributes:
         directions: of each feature, in the schema's order.
         spans: feature j owns the directions [spans[j], spans[j + 1]).
         feature_of: the feature of each direction, shape (D,).
         bin_offsets: feature j owns the bins [bin_offsets[j], bin_offsets[j + 1]).
-        usual: of the means that the window lane judges, the scale freed of what the location brings along.
-        plain: of the means as they are, which the slow lane bets on.
+        joint: the directions of pairs, None if no rows were looked at in pairs.
+        usual: of the means that the window lane judges, the scale freed of what the location brings along, shape (D′,).
+        plain: of the features' means as they are, which the slow lane bets on, shape (D,).
         bucket_proportions: reference proportions by part of the week, shrunk as the season is, shape (buckets, bins).
         scale_tails: the saddle-point tail of each scale direction, by direction.
         tilts: per feature with location and scale, the scale that a pure location shift brings along.
@@ -70,6 +76,7 @@ class Normal:
     spans: NDArray[np.int64]
     feature_of: NDArray[np.int64]
     bin_offsets: IntArray
+    joint: JointDirections | None
     usual: Usual
     plain: Usual
     bucket_proportions: FloatArray
@@ -78,7 +85,18 @@ class Normal:
 
     @property
     def size(self) -> int:
+        """D, directions of features."""
         return int(self.spans[-1])
+
+    @property
+    def stream_names(self) -> tuple[str, ...]:
+        """The directions behind those of the features."""
+        return self.joint.stream_names if self.joint else ()
+
+    @cached_property
+    def subject_of(self) -> NDArray[np.int64]:
+        """The feature of each direction; each stream behind them is a subject of its own, shape (D′,)."""
+        return np.append(self.feature_of, len(self.directions) + np.arange(len(self.stream_names)))
 
     @cached_property
     def tested(self) -> int:
@@ -87,20 +105,23 @@ class Normal:
 
     @cached_property
     def shares(self) -> FloatArray:
-        """The reference share of an indicator's bins, NaN for a polynomial, shape (D,)."""
-        return np.concatenate([found.shares for found in self.directions]) if self.size else np.zeros(0)
+        """The reference share of an indicator's bins, NaN for others, shape (D′,)."""
+        return np.concatenate([*(found.shares for found in self.directions), np.full(len(self.stream_names), np.nan)])
 
     @cached_property
     def slow_weights(self) -> FloatArray:
         """w_k·v_j of the slow lane, sums to 1, shape (D,)."""
-        parts = [found.weights for found in self.directions]
-        return np.concatenate(parts) / max(self.tested, 1) if self.size else np.zeros(0)
+        return np.concatenate([found.weights for found in self.directions]) / max(self.tested, 1)
 
     @cached_property
     def window_weights(self) -> FloatArray:
-        """w_k·v_j of the window lane, sums to 1, shape (D,)."""
-        parts = [found.window_weights for found in self.directions]
-        return np.concatenate(parts) / max(self.tested, 1) if self.size else np.zeros(0)
+        """w_k·v_j of the window lane, sums to 1, shape (D′,)."""
+        features = np.concatenate([found.window_weights for found in self.directions]) / max(self.tested, 1)
+        if self.joint is None:
+            return features
+        pairs = np.full(self.joint.size, _PAIRS / max(self.joint.size - 1, 1))
+        pairs[-1] = 1 - _PAIRS
+        return np.concatenate([(1 - _MULTIVARIATE) * features, _MULTIVARIATE * pairs])
 
     @cached_property
     def bin_spans(self) -> list[tuple[int, int]]:
@@ -127,8 +148,8 @@ class Normal:
         return blocks
 
     def means(self, profile: Profile) -> FloatArray:
-        """Σ_b (c_b/n)·a_k(b) of every direction, the scale freed of what the location brings along, shape (D,)."""
-        return self.freed(self.plain_means(profile))
+        """Σ_b (c_b/n)·a_k(b) of every direction, the scale freed of what the location brings along, shape (D′,)."""
+        return self.freed(self.plain_means(profile), profile)
 
     def plain_means(self, profile: Profile) -> FloatArray:
         """Σ_b (c_b/n)·a_k(b) of every direction, shape (D,)."""
@@ -138,12 +159,12 @@ class Normal:
             means[columns] = np.matmul(counts[rows][:, None, :], matrices)[:, 0, :]
         return means
 
-    def freed(self, means: FloatArray) -> FloatArray:
-        """The same with each scale less what a pure shift of the location to where it is brings along."""
+    def freed(self, means: FloatArray, profile: Profile) -> FloatArray:
+        """Each scale less what a pure shift of the location to where it is brings along, and the pairs; shape (D′,)."""
         freed = means.copy()
         for tilt in self.tilts:
             freed[tilt.scale] -= np.interp(means[tilt.location], tilt.locations, tilt.scales)
-        return freed
+        return freed if self.joint is None else np.append(freed, self.joint.means(profile.joint))
 
 
 def fit_normal(binning: Binning, windows: Sequence[Window], profiles: Sequence[Profile]) -> Normal:
@@ -155,19 +176,15 @@ def fit_normal(binning: Binning, windows: Sequence[Window], profiles: Sequence[P
         for d, bins in zip(found, binning.features, strict=True)
     )
     spans = np.concatenate([[0], np.cumsum([len(d.movements) for d in found])]).astype(np.int64)
-    width = int(spans[-1])
-    nothing = Usual(
-        mean=np.zeros(width),
-        season=_no_season(width),
-        dispersion=_sampling_only(total.rows, len(windows), width),
-    )
+    joint = _joint(binning, profiles, total)
     bare = Normal(
         directions=found,
         spans=spans,
         feature_of=np.repeat(np.arange(len(found)), np.diff(spans)),
         bin_offsets=binning.offsets,
-        usual=nothing,
-        plain=nothing,
+        joint=joint,
+        usual=_unknown(total.rows, len(windows), int(spans[-1]) + (joint.size if joint else 0)),
+        plain=_unknown(total.rows, len(windows), int(spans[-1])),
         bucket_proportions=np.concatenate([d.proportions for d in found])[None, :],
         scale_tails=_scale_tails(found, spans),
         tilts=_tilts(found, spans),
@@ -177,9 +194,20 @@ def fit_normal(binning: Binning, windows: Sequence[Window], profiles: Sequence[P
     return _with_mean(bare, profiles) if profiles else bare
 
 
+def _joint(binning: Binning, profiles: Sequence[Profile], total: Profile) -> JointDirections | None:
+    """The pairs to watch, if every window of the reference was looked at in pairs."""
+    if len(binning.joint) < 2 or not all(profile.joint.rows for profile in profiles) or not profiles:
+        return None
+    return JointDirections.fit([binning.features[j].name for j in binning.joint], total.joint)
+
+
+def _unknown(rows: int, windows: int, width: int) -> Usual:
+    return Usual(mean=np.zeros(width), season=_no_season(width), dispersion=_sampling_only(rows, windows, width))
+
+
 def _with_mean(bare: Normal, profiles: Sequence[Profile]) -> Normal:
     means = [bare.plain_means(profile) for profile in profiles]
-    freed = [bare.freed(mean) for mean in means]
+    freed = [bare.freed(mean, profile) for mean, profile in zip(means, profiles, strict=True)]
     return replace(
         bare,
         usual=replace(bare.usual, mean=np.mean(freed, axis=0)),
@@ -225,7 +253,7 @@ def _with_scatter(
     bare: Normal, binning: Binning, windows: Sequence[Window], profiles: Sequence[Profile], total: Profile
 ) -> Normal:
     means = np.array([bare.plain_means(profile) for profile in profiles])
-    freed = np.array([bare.freed(mean) for mean in means])
+    freed = np.array([bare.freed(mean, profile) for mean, profile in zip(means, profiles, strict=True)])
     rows = np.array([profile.rows for profile in profiles], dtype=np.float64)
     cycle = cycle_of(windows)
     buckets = np.array([cycle.bucket(window) for window in windows])
@@ -247,13 +275,14 @@ def _usual(
     buckets: NDArray[np.int64],
     novel: dict[int, FeatureBins],
 ) -> Usual:
-    season = fit_season(cycle, buckets, means, bare.feature_of)
+    width = means.shape[1]
+    season = fit_season(cycle, buckets, means, bare.subject_of[:width])
     mean = means.mean(axis=0)
     residuals = means - mean - season.offsets[buckets]
     residuals -= residuals.mean(axis=0)
     groups, pooling = _groups(bare, rows)
     dispersion = fit_dispersion(
-        residuals, rows, groups=groups, pooling=pooling, season_on=season.is_on, buckets=buckets
+        residuals, rows, groups=groups[:width], pooling=pooling[:width], season_on=season.is_on, buckets=buckets
     )
     mean[list(novel)] = 0.0  # the directions hold the expected share already
     return Usual(mean=mean, season=season, dispersion=_with_novelty(novel, dispersion, bare))
@@ -316,6 +345,9 @@ def _groups(bare: Normal, rows: FloatArray) -> tuple[NDArray[np.int64], FloatArr
             size = int(np.searchsorted(_SHARE_CLASSES, smaller)) if movement is Movement.LEVEL else 0
             groups.append(-1 if rare else order.index(movement) + len(order) * size)
             pooling.append(0.0 if rare else float(found.weights[k]))
+    if bare.joint is not None:
+        groups += [len(order) * (len(_SHARE_CLASSES) + 1)] * (bare.joint.size - 1) + [-1]
+        pooling += [0.0] * bare.joint.size
     return np.array(groups, dtype=np.int64), np.array(pooling)
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from monitor.drift.bins import BinKind, Binning, FeatureBins, FloatArray, IntArray
+from monitor.drift.joint import JointSums
 from monitor.drift.placing import BoolArray, row_blocks
 from monitor.errors import BadInput, SchemaMismatch
 
@@ -21,7 +22,7 @@ __all__ = ["BinKind", "Binning", "FeatureBins", "Profile"]
 FAULTS = ("positive_infinity", "negative_infinity", "unparsed", "absent")
 MOMENTS = ("n", "sum", "sum_of_squares", "min", "max")
 _HEADER = struct.Struct("<4s16sq")
-_MAGIC = b"HFP1"
+_MAGIC = b"HFP2"
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +35,7 @@ class Profile:
             Infinities are also counted in the outermost bins, the other two as missing.
         moments: per numeric feature n, Σx, Σx², min, max over finite values (0, 0, 0, inf, −inf if none),
             shape (features, 5).
+        joint: sums over products of scores, of the features that are looked at in pairs; of few rows of a long batch.
 
     >>> day = pd.DataFrame({"amount": [1.0, 2.0, None], "channel": ["app", "web", "fax"]})
     >>> binning = Binning.fit(day)
@@ -47,12 +49,20 @@ class Profile:
     counts: IntArray
     faults: IntArray
     moments: FloatArray
+    joint: JointSums
 
     @classmethod
     def empty(cls, binning: Binning) -> Self:
         features = len(binning.features)
         moments = np.tile([0.0, 0.0, 0.0, np.inf, -np.inf], (features, 1))
-        return cls(binning, 0, np.zeros(binning.size, np.int64), np.zeros((features, len(FAULTS)), np.int64), moments)
+        return cls(
+            binning=binning,
+            rows=0,
+            counts=np.zeros(binning.size, np.int64),
+            faults=np.zeros((features, len(FAULTS)), np.int64),
+            moments=moments,
+            joint=JointSums.empty(len(binning.joint)),
+        )
 
     @classmethod
     def of(cls, data: pd.DataFrame | FloatArray, binning: Binning) -> Self:
@@ -80,13 +90,13 @@ class Profile:
                 profile.moments[tile.at], profile.faults[tile.at, :2] = _moments(chosen, missing)
         for bins, span, row in zip(binning.features, binning.spans, places, strict=True):
             profile.counts[span] = np.bincount(row, minlength=bins.size)
-        return profile
+        return replace(profile, joint=JointSums.of(places[binning.joint], binning.score_tables))
 
     def __add__(self, other: Self) -> Self:
         _same(self.binning, other.binning.binning_id)
         moments = _merged(self.moments, other.moments)
         rows, counts, faults = self.rows + other.rows, self.counts + other.counts, self.faults + other.faults
-        return type(self)(self.binning, rows, counts, faults, moments)
+        return type(self)(self.binning, rows, counts, faults, moments, self.joint + other.joint)
 
     def counts_of(self, name: str) -> IntArray:
         return self.counts[self.binning.slice(name)]
@@ -138,7 +148,7 @@ class Profile:
         """Compressed, the same bytes for the same counts."""
         header = _HEADER.pack(_MAGIC, self.binning.binning_id.encode(), self.rows)
         body = self.counts.astype("<i8").tobytes() + self.faults.astype("<i8").tobytes()
-        return header + zlib.compress(body + self.moments.astype("<f8").tobytes(), 6)
+        return header + zlib.compress(body + self.moments.astype("<f8").tobytes() + self.joint.to_bytes(), 6)
 
     @classmethod
     def from_bytes(cls, data: bytes, binning: Binning) -> Self:
@@ -155,7 +165,9 @@ class Profile:
         counts = np.frombuffer(body, "<i8", binning.size).astype(np.int64)
         faults = np.frombuffer(body, "<i8", features * len(FAULTS), binning.size * 8).astype(np.int64)
         moments = np.frombuffer(body, "<f8", features * len(MOMENTS), (counts.size + faults.size) * 8).copy()
-        return cls(binning, rows, counts, faults.reshape(features, -1), moments.reshape(features, -1))
+        after = (counts.size + faults.size + moments.size) * 8
+        joint = JointSums.from_bytes(body[after:], len(binning.joint))
+        return cls(binning, rows, counts, faults.reshape(features, -1), moments.reshape(features, -1), joint)
 
 
 def _same(binning: Binning, other_id: str) -> None:

@@ -116,6 +116,32 @@ class FeatureReport:
         return document
 
 
+@dataclass(frozen=True, kw_only=True)
+class StreamReport:
+    """One scalar of the whole model in one window: the correlation of a pair, or the distance of rows.
+
+    Attributes:
+        name: "a × b", or "distance".
+        features: whose correlation it is.
+        reference, current: the correlation then and over the last `scale` windows; of the distance, deviations.
+        effect, interval: the deviation in units in which n rows scatter by 1/√n, with its 95 % interval.
+        strength: evidence over what the budget asks for; 1 or more fires.
+        moved: beyond its threshold now, or part of the open incident.
+        sentence: the same in plain words.
+    """
+
+    name: str
+    features: tuple[str, ...]
+    reference: float
+    current: float
+    effect: float
+    interval: tuple[float, float]
+    strength: float
+    scale: int
+    moved: bool
+    sentence: str
+
+
 class Reports(Mapping[str, FeatureReport]):
     """The reports of all features, written when the first of them is asked for: most windows are never looked at."""
 
@@ -150,6 +176,7 @@ class DriftReport:
         reopened: the incident came back within seven days and is the same one.
         e_value: of the slow lane for the whole model, to be compared with `alarm_at`; None where it was not judged.
         alarm_at: the e-value at which the slow lane alarms, five times the ticks of the budget's period.
+        streams: the scalars of the model that moved, strongest first.
     """
 
     window: Window
@@ -165,6 +192,7 @@ class DriftReport:
     alarm_at: float | None = None
     sentence: str = ""
     features: Mapping[str, FeatureReport]
+    streams: tuple[StreamReport, ...] = ()
 
     def to_document(self) -> dict[str, Any]:
         """As plain JSON values, NaN and infinities as None."""
@@ -178,6 +206,7 @@ class DriftReport:
                 )
             },
             "features": {name: feature.to_document() for name, feature in self.features.items()},
+            "streams": [vars(stream) for stream in self.streams],
         }
         document: dict[str, Any] = plain_json(plain)
         return document

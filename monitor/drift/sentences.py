@@ -46,6 +46,19 @@ def movement_sentence(
     return f"share of {name}={level} {change}"
 
 
+def stream_sentence(features: tuple[str, ...], reference: float, current: float, scale: int) -> str:
+    """A scalar of the model in one sentence.
+
+    >>> stream_sentence(("income", "rent"), 0.44, 0.26, 2)
+    'correlation of income and rent 0.44 → 0.26 over the last 2 windows'
+    """
+    over = f" over the last {scale} windows" if scale > 1 else ""
+    if features:
+        return f"correlation of {features[0]} and {features[1]} {reference:.2f} → {current:.2f}{over}"
+    side = "farther from" if current > reference else "closer to"
+    return f"rows lie {side} the reference as a whole than any single feature shows{over}"
+
+
 def level_name(bins: FeatureBins, marked: tuple[int, ...]) -> str | None:
     """What an indicator's bins hold, in words; None for a polynomial."""
     if not marked:

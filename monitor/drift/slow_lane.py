@@ -112,7 +112,7 @@ class SlowLane:
         found: FloatArray = _REFERENCE_ERROR * np.sqrt(
             np.maximum(inflated / dispersion.n_bar, dispersion.lrv) / per_bucket
         )
-        shares = normal.shares
+        shares = normal.shares[: normal.size]
         marked = ~np.isnan(shares)
         rows = dispersion.windows * dispersion.n_bar
         p = shares[marked]

@@ -1,6 +1,7 @@
 """The detector: right alarms, early and few, and a state that comes back bit for bit."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -77,7 +78,7 @@ def _profile(effects, rng, rows=1_000):
             share = np.append(tilted / tilted.sum(), [0, 0, 0])
         counts[BINNING.slice(bins.name)] = rng.multinomial(rows, share / share.sum())
     empty = Profile.empty(BINNING)
-    return Profile(BINNING, rows, counts, empty.faults, empty.moments)
+    return replace(empty, rows=rows, counts=counts)
 
 
 def _reports(seed, reference_windows, monitored, *, rows=1_000, shift=0.0, **nature):
