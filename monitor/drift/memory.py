@@ -90,7 +90,7 @@ class Memory:
             **settings,
             "remembered": len(self.rows),
             "directions": self.smoothed.size,
-            "bets": [self.bets.directed.shape[0], self.bets.shapes.size, self.bets.past.size],
+            "bets": [self.bets.directed.shape[0], self.bets.shapes.size, self.bets.domain.size],
             "state": self.state.value,
             "calm": self.calm,
             "resolved_at": self.resolved_at.isoformat() if self.resolved_at else None,
@@ -100,7 +100,7 @@ class Memory:
             np.ascontiguousarray(array, dtype="<f8").tobytes()
             for array in (
                 *(self.deviations, self.offsets, self.rows, self.smoothed, self.active, self.level, self.announced),
-                *(self.reach, self.bets.directed, self.bets.shapes, self.bets.past),
+                *(self.reach, self.bets.directed, self.bets.shapes, self.bets.domain, self.bets.past),
             )
         )
         return zlib.compress(json.dumps(header, sort_keys=True).encode() + b"\n" + body, 6)
@@ -117,8 +117,8 @@ class Memory:
             header = json.loads(head)
             past, width = int(header["remembered"]), int(header["directions"])
             values = np.frombuffer(body, "<f8").astype(np.float64)
-            bet, features, _ = (int(size) for size in header["bets"])
-            sizes = [past * width, past * width, past, *[width] * 5, bet * STAKED, features]
+            bet, features, domain = (int(size) for size in header["bets"])
+            sizes = [past * width, past * width, past, *[width] * 5, bet * STAKED, features, domain]
             parts = np.split(values, np.cumsum(sizes))
             memory = cls(
                 deviations=parts[0].reshape(past, width),
@@ -129,7 +129,7 @@ class Memory:
                 level=parts[5],
                 announced=parts[6],
                 reach=parts[7],
-                bets=Bets.of(parts[8], parts[9], parts[10]),
+                bets=Bets.of(parts[8], parts[9], parts[10], parts[11]),
                 state=State(header["state"]),
                 calm=int(header["calm"]),
                 resolved_at=datetime.fromisoformat(header["resolved_at"]) if header["resolved_at"] else None,

@@ -20,6 +20,7 @@ _ENOUGH_HITS = 5.0  # expected hits a window below which an indicator's variance
 _SHARE_CLASSES = (0.05, 0.15)  # of levels whose variances are alike
 _MULTIVARIATE = 0.1 / 0.7  # of the budget of features and pairs together
 _PAIRS = 0.8  # of that; the rest is the distance's
+_DEVIATIONS_KEPT = 112  # windows that a classifier of the whole model is compared on
 _LEAST_FOR_SCATTER = 3  # reference windows
 
 
@@ -68,6 +69,7 @@ class Normal:
         usual: of the means that the window lane judges, the scale freed of what the location brings along, shape (D′,).
         plain: of the features' means as they are, which the slow lane bets on, shape (D,).
         bucket_proportions: reference proportions by part of the week, shrunk as the season is, shape (buckets, bins).
+        share_deviations: bin shares of the newest reference windows less those expected, shape (windows, bins).
         scale_tails: the saddle-point tail of each scale direction, by direction.
         tilts: per feature with location and scale, the scale that a pure location shift brings along.
     """
@@ -80,6 +82,7 @@ class Normal:
     usual: Usual
     plain: Usual
     bucket_proportions: FloatArray
+    share_deviations: FloatArray
     scale_tails: dict[int, ScaleTail]
     tilts: tuple[Tilt, ...]
 
@@ -186,6 +189,7 @@ def fit_normal(binning: Binning, windows: Sequence[Window], profiles: Sequence[P
         usual=_unknown(total.rows, len(windows), int(spans[-1]) + (joint.size if joint else 0)),
         plain=_unknown(total.rows, len(windows), int(spans[-1])),
         bucket_proportions=np.concatenate([d.proportions for d in found])[None, :],
+        share_deviations=np.zeros((0, binning.size)),
         scale_tails=_scale_tails(found, spans),
         tilts=_tilts(found, spans),
     )
@@ -259,11 +263,14 @@ def _with_scatter(
     buckets = np.array([cycle.bucket(window) for window in windows])
     novel = _novel(bare, binning, total)
     plain = _usual(bare, means, rows, cycle, buckets, novel)
+    counts = np.array([profile.counts for profile in profiles])
+    proportions = _bucket_proportions(bare, plain.season, buckets, counts)
     return replace(
         bare,
         usual=_usual(bare, freed, rows, cycle, buckets, novel),
         plain=plain,
-        bucket_proportions=_bucket_proportions(bare, plain.season, buckets, np.array([p.counts for p in profiles])),
+        bucket_proportions=proportions,
+        share_deviations=(counts / rows[:, None] - proportions[buckets])[-_DEVIATIONS_KEPT:],
     )
 
 

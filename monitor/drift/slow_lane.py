@@ -8,13 +8,15 @@ Shiryaev–Roberts sums of their products grow by at most 1 a tick, and an alarm
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
 from monitor.drift.bins import FloatArray, IntArray
+from monitor.drift.domain import STAKES as DOMAIN_STAKES
+from monitor.drift.domain import DomainBet
 from monitor.drift.normal import Normal
 
 BUDGET_SHARE = 0.2  # of the false-alarm budget; the window lane has the rest
@@ -22,6 +24,7 @@ STAKES = np.array([0.05, 0.1, 0.2, 0.4, 0.8, 1.6])
 _SIGNS = np.array([1.0, -1.0])
 STAKED = _SIGNS.size * STAKES.size  # bets a direction
 _SHAPE_WEIGHT = 0.15  # of the bet on any shape, beside those on directions
+_DOMAIN_WEIGHT = 0.1  # of the bet on the whole model, beside those on features
 _SHAPE_MEMORY = 0.2  # of the newest window in what past windows looked like
 _SHAPE_FOLLOWED = 0.8  # the rest of the bet stays on the reference
 _MOST_OF_STAKE = 0.9  # that one row can lose
@@ -44,11 +47,13 @@ class Bets:
     Attributes:
         directed: Shiryaev–Roberts sums of each direction, sign and stake, shape (D, 2, 6); 0 before any row.
         shapes: the same of the any-shape bet of each feature, shape (J,).
+        domain: the same of the bet on the whole model, shape (4,).
         past: EWMA of bin shares over those expected, shape (bins,), 1 where nothing moved.
     """
 
     directed: FloatArray
     shapes: FloatArray
+    domain: FloatArray
     past: FloatArray
 
     @classmethod
@@ -56,18 +61,19 @@ class Bets:
         return cls(
             directed=np.zeros((directions, _SIGNS.size, STAKES.size)),
             shapes=np.zeros(features),
+            domain=np.zeros(DOMAIN_STAKES.size),
             past=np.ones(bins),
         )
 
     @classmethod
-    def of(cls, directed: FloatArray, shapes: FloatArray, past: FloatArray) -> "Bets":
+    def of(cls, directed: FloatArray, shapes: FloatArray, domain: FloatArray, past: FloatArray) -> "Bets":
         """From flat arrays."""
-        return cls(directed=directed.reshape(-1, _SIGNS.size, STAKES.size), shapes=shapes, past=past)
+        return cls(directed=directed.reshape(-1, _SIGNS.size, STAKES.size), shapes=shapes, domain=domain, past=past)
 
     def forgotten(self) -> "Bets":
         """Bets of the same shape as at the beginning; what the past looked like stays."""
         again = Bets.fresh(len(self.directed), self.shapes.size, self.past.size)
-        return Bets(directed=again.directed, shapes=again.shapes, past=self.past)
+        return replace(again, past=self.past)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -102,6 +108,7 @@ class SlowLane:
         self.tolerance = np.maximum(tolerance, self._reference_tolerance())
         self._shape_tolerance = _largest(self.tolerance, normal.feature_of, len(normal.directions))
         self._bet_weights = (1 - _SHAPE_WEIGHT) * weights / STAKED
+        self._domain = DomainBet(normal, tolerance=float(tolerance.max(initial=0.0)))
         self._tables: OrderedDict[int, list[FloatArray]] = OrderedDict()
 
     def _reference_tolerance(self) -> FloatArray:
@@ -140,6 +147,8 @@ class SlowLane:
         factor = self._dispersion_factor(float(rows))
         gains = np.minimum(self._gains(counts, bucket) / factor[:, None, None], _MOST_A_WINDOW)
         bets.directed = np.where(usable[:, None, None], _grown(bets.directed, gains), bets.directed)
+        gain = np.minimum(self._domain.log_gains(bets.past, counts, rows, bucket), _MOST_A_WINDOW)
+        bets.domain = _grown(bets.domain, gain) if usable.all() else bets.domain
         self._update_shapes(bets, counts.astype(np.float64), rows, bucket, factor, usable)
 
     def evidence(self, bets: Bets) -> "BetEvidence":
@@ -148,7 +157,7 @@ class SlowLane:
         features = len(self.normal.directions)
         of_feature = np.asarray(np.bincount(self.normal.feature_of, weighted, minlength=features), np.float64)
         of_feature = of_feature + _SHAPE_WEIGHT * self._feature_weights * bets.shapes
-        total = float(of_feature.sum())
+        total = (1 - _DOMAIN_WEIGHT) * float(of_feature.sum()) + _DOMAIN_WEIGHT * float(bets.domain.mean())
         with np.errstate(divide="ignore", invalid="ignore"):
             alone = np.where(self._feature_weights > 0, of_feature / self._feature_weights, 0.0)
         fired = np.zeros(self.normal.size, np.bool_)
