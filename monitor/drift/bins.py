@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import pairwise, zip_longest
@@ -97,13 +97,21 @@ class Binning:
     def _others(self) -> list[int]:
         return [j for j, bins in enumerate(self.features) if not bins.is_numeric]
 
-    def tiles(self, rows: int) -> Iterator["Tile"]:
+    def tiles(self, rows: int) -> tuple["Tile", ...]:
         """The features, those together that are quick to place together: numeric ones, then the others."""
-        for positions in (self._numeric, self._others):
-            together = max(TILE // max(rows, 1), 1)
-            for start in range(0, len(positions), together):
-                chosen = positions[start : start + together]
-                yield Tile(tuple(self.features[j] for j in chosen), _as_slice(chosen))
+        together = max(TILE // max(rows, 1), 1)
+        if together not in self._tiles:
+            self._tiles[together] = tuple(
+                Tile(tuple(self.features[j] for j in positions[start : start + together]), at)
+                for positions in (self._numeric, self._others)
+                for start in range(0, len(positions), together)
+                for at in [_as_slice(positions[start : start + together])]
+            )
+        return self._tiles[together]
+
+    @cached_property
+    def _tiles(self) -> dict[int, tuple["Tile", ...]]:
+        return {}
 
     @cached_property
     def _missing(self) -> PlaceArray:
@@ -112,7 +120,7 @@ class Binning:
     def place(self, tile: "Tile", values: FloatArray, missing: BoolArray) -> PlaceArray:
         """The bin of each encoded value within its feature, shape (features of the tile, rows).
 
-        `missing` says which are NaN.
+        `missing` says which are missing, whatever `values` hold there.
         """
         if tile.is_numeric:
             most = max(len(bins.edges) for bins in tile.features)

@@ -85,9 +85,9 @@ class Profile:
         profile = replace(cls.empty(binning), rows=values.shape[1])
         for tile in binning.tiles(profile.rows):
             chosen, missing = values[tile.at], np.isnan(values[tile.at])
-            places[tile.at] = binning.place(tile, chosen, missing)
             if tile.is_numeric:
                 profile.moments[tile.at], profile.faults[tile.at, :2] = _moments(chosen, missing)
+            places[tile.at] = binning.place(tile, chosen, missing)
         for bins, span, row in zip(binning.features, binning.spans, places, strict=True):
             profile.counts[span] = np.bincount(row, minlength=bins.size)
         return replace(profile, joint=JointSums.of(places[binning.joint], binning.score_tables))
@@ -185,19 +185,21 @@ def _merged(a: FloatArray, b: FloatArray) -> FloatArray:
 def _moments(values: FloatArray, missing: BoolArray) -> tuple[FloatArray, IntArray]:
     """MOMENTS of each row's finite values, shape (features, 5), and its +inf and −inf, shape (features, 2).
 
-    `missing` says which are NaN; these and infinities are overwritten.
+    `missing` says which are NaN; these are overwritten by 0.
     """
-    low, high = np.fmin.reduce(values, axis=1, initial=np.inf), np.fmax.reduce(values, axis=1, initial=-np.inf)
-    infinities = np.zeros((len(values), 2), np.int64)
-    if np.isneginf(low).any() or np.isposinf(high).any():
-        infinities = np.column_stack([np.isposinf(values).sum(axis=1), np.isneginf(values).sum(axis=1)])
-        values[np.isinf(values)] = np.nan
-        return _moments(values, np.isnan(values))[0], infinities
+    found, infinities = np.empty((len(values), len(MOMENTS))), np.zeros((len(values), 2), np.int64)
+    low = np.fmin.reduce(values, axis=1, initial=np.inf, out=found[:, 3])
+    high = np.fmax.reduce(values, axis=1, initial=-np.inf, out=found[:, 4])
+    if (low == -np.inf).any() or (high == np.inf).any():
+        infinities = np.column_stack([(values == np.inf).sum(axis=1), (values == -np.inf).sum(axis=1)])
+        finite = np.where(np.isinf(values), np.nan, values)
+        return _moments(finite, np.isnan(finite))[0], infinities
     np.copyto(values, 0.0, where=missing)
-    present = [row.size - np.count_nonzero(row) for row in missing]
+    found[:, 0] = [row.size - np.count_nonzero(row) for row in missing]
     with np.errstate(over="ignore"):
-        squares = np.einsum("ij,ij->i", values, values)  # a dot product would wake the threads of the BLAS
-        return np.column_stack([present, values.sum(axis=1), squares, low, high]), infinities
+        values.sum(axis=1, out=found[:, 1])
+        np.einsum("ij,ij->i", values, values, out=found[:, 2])  # a dot product would wake the threads of the BLAS
+    return found, infinities
 
 
 def _column_faults(frame: pd.DataFrame, binning: Binning, columns: Sequence[FloatArray]) -> IntArray:
