@@ -4,7 +4,7 @@ Every world has 20 features and daily windows. A day effect is AR(1) with spread
 feature; the season is s·sin(2πt/7 + 1) on the first five. Drift starts 14 windows after the reference.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr, ndtri, stdtrit
 
 from monitor.windows import Window
 
@@ -22,7 +22,6 @@ MISSING = 0.01
 CALM = 14  # monitored windows before a drift starts
 START = datetime(2026, 1, 5, tzinfo=UTC)
 MIXED_TAUS = (0.0, 0.03, 0.1, 0.2)
-GROUP = slice(0, 4)  # the features that a correlation binds: pairs (0, 1) and (2, 3)
 FloatArray = NDArray[np.float64]
 
 
@@ -35,7 +34,7 @@ class World:
         common: share of the day effect's variance that all features have in common.
         weekend: factor of the rows on Saturdays and Sundays.
         marginal: normal, lognormal, student3, zeros, levels9, levels33 or table (16 normal, 4 of six levels).
-        correlation: of the features of `GROUP`, pairwise.
+        correlation: of the first and second feature, and of the third and fourth.
     """
 
     name: str
@@ -56,7 +55,7 @@ class Drift:
     """What changes, in the first `features` features that it applies to, from window `CALM` of monitoring on.
 
     `kind` is mean, scale, shape, tails, mix, missing, correlation, subgroup, gradual or recurring; `size` is in σ, or
-    the share that moves, or the new correlation.
+    the share that moves, or the new correlation of the first two features.
     """
 
     kind: str
@@ -133,8 +132,14 @@ def make(world: World, seed: int, *, monitored: int = 365, drift: Drift | None =
     return Made(world=world, drift=drift, windows=windows, frames=tuple(frames), moved=moved)
 
 
-def names(world: World) -> tuple[str, ...]:
-    return tuple(f"{'c' if kind.startswith('levels') else 'x'}{j:02d}" for j, kind in enumerate(_marginals(world)))
+def names(world: World) -> tuple[list[str], list[str]]:
+    """The numeric and the categorical features."""
+    labels = [_label(j, kind) for j, kind in enumerate(_marginals(world))]
+    return [name for name in labels if name.startswith("x")], [name for name in labels if name.startswith("c")]
+
+
+def _label(j: int, kind: str) -> str:
+    return f"{'c' if kind.startswith('levels') else 'x'}{j:02d}"
 
 
 def _marginals(world: World) -> tuple[str, ...]:
@@ -147,7 +152,7 @@ def _marginals(world: World) -> tuple[str, ...]:
 def _moved(drift: Drift | None, marginals: tuple[str, ...]) -> tuple[str, ...]:
     if drift is None:
         return ()
-    labels = [f"{'c' if kind.startswith('levels') else 'x'}{j:02d}" for j, kind in enumerate(marginals)]
+    labels = [_label(j, kind) for j, kind in enumerate(marginals)]
     return tuple(labels[j] for j in _touched(drift))
 
 
@@ -178,7 +183,8 @@ def _window(
 ) -> pd.DataFrame:  # fmt: skip
     on = drift is not None and _is_on(drift, since)
     latent = rng.normal(size=(rows, FEATURES))
-    _bind(latent, drift.size if on and drift is not None and drift.kind == "correlation" else world.correlation)
+    lost = on and drift is not None and drift.kind == "correlation"
+    _bind(latent, (0, drift.size if lost and drift is not None else world.correlation), (2, world.correlation))
     touched = set(_touched(drift)) if on and drift is not None else set()
     columns: dict[str, Any] = {}
     for j, kind in enumerate(marginals):
@@ -189,9 +195,9 @@ def _window(
         values = _REALISE[kind](z, shift, rng)
         gone = rng.random(rows) < share
         if kind.startswith("levels"):
-            columns[f"c{j:02d}"] = pd.Categorical.from_codes(np.where(gone, -1, values), _LEVELS[kind])
+            columns[_label(j, kind)] = pd.Categorical.from_codes(np.where(gone, -1, values), _LEVELS[kind])
         else:
-            columns[f"x{j:02d}"] = np.where(gone, np.nan, values)
+            columns[_label(j, kind)] = np.where(gone, np.nan, values)
     return pd.DataFrame(columns)
 
 
@@ -201,8 +207,9 @@ def _is_on(drift: Drift, since: int) -> bool:
     return (since // 14) % 2 == 0 if drift.kind == "recurring" else True
 
 
-def _bind(latent: FloatArray, correlation: float) -> None:
-    for a in (0, 2) if correlation else ():
+def _bind(latent: FloatArray, *pairs: tuple[int, float]) -> None:
+    """Correlate a column with its right neighbour."""
+    for a, correlation in pairs:
         latent[:, a + 1] = correlation * latent[:, a] + np.sqrt(1 - correlation**2) * latent[:, a + 1]
 
 
@@ -231,8 +238,6 @@ def _drifted(
 
 
 def _student3(z: FloatArray, shift: float, _rng: np.random.Generator) -> FloatArray:
-    from scipy.special import stdtrit
-
     values: FloatArray = np.asarray(stdtrit(3, np.clip(ndtr(z), 1e-12, 1 - 1e-12)) + shift * np.sqrt(3.0))
     return values
 
@@ -260,8 +265,3 @@ _REALISE: dict[str, Callable[[FloatArray, float, np.random.Generator], Any]] = {
     "levels33": _levels(33),
 }
 _LEVELS = {f"levels{count}": [f"L{k:02d}" for k in range(count)] for count in (6, 9, 33)}
-
-
-def years(world: World, seeds: range, *, monitored: int = 365, drift: Drift | None = None) -> Iterator[Made]:
-    """One made stream a seed."""
-    return (make(world, seed, monitored=monitored, drift=drift) for seed in seeds)

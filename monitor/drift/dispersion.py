@@ -51,18 +51,16 @@ class Dispersion:
         lrv = 1 / self.n_bar + tau2 * (1 + self.rho) / (1 - self.rho)
         return replace(self, v=v, tau2=tau2, lrv=lrv)
 
-    def variance(self, m: int, inverse_rows: float) -> FloatArray:
-        """Variance of the mean deviation of the last m windows, the reference's own error included, shape (D,).
+    def beyond_rows(self, m: int) -> FloatArray:
+        """Variance of the mean deviation of m windows beyond that of sampling their rows, shape (D,).
 
-        Args:
-            m: windows averaged.
-            inverse_rows: Σ 1/n_t over them.
+        The day effect with its memory, the reference's own error, and the season's; and a margin on all of them.
         """
         lags = np.arange(1, m)
         correlated = (m + 2 * float(((m - lags) * self.rho**lags).sum())) / m**2
         season = np.maximum(0.0, self.v / self.windows * (self.buckets / np.minimum(m, self.buckets) - 1))
         beyond = self.tau2 * correlated + self.lrv / self.windows + season
-        variance: FloatArray = inverse_rows / m**2 + (1 + _MARGIN_WINDOWS / self.windows) * beyond
+        variance: FloatArray = (1 + _MARGIN_WINDOWS / self.windows) * beyond
         return variance
 
 

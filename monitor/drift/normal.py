@@ -20,18 +20,36 @@ _ENOUGH_HITS = 5.0  # expected hits a window below which an indicator's variance
 _SHARE_CLASSES = (0.05, 0.15)  # of levels whose variances are alike
 _MULTIVARIATE = 0.1 / 0.7  # of the budget of features and pairs together
 _PAIRS = 0.8  # of that; the rest is the distance's
+_TILT_POINTS = 481
 _DEVIATIONS_KEPT = 112  # windows that a classifier of the whole model is compared on
 _LEAST_FOR_SCATTER = 3  # reference windows
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Tilt:
-    """Location and scale of the tilted proportions p·e^{θa₁}, tabulated over θ."""
+    """The scale that the tilted proportions p·e^{θa₁} have at evenly spaced locations, of all features with both.
 
-    location: int
-    scale: int
-    locations: FloatArray
+    Attributes:
+        location, scale: the directions of each of J′ features, shape (J′,).
+        lowest, step: the first location and the distance of two, shape (J′,).
+        scales: at the locations, shape (J′, points).
+    """
+
+    location: NDArray[np.int64]
+    scale: NDArray[np.int64]
+    lowest: FloatArray
+    step: FloatArray
     scales: FloatArray
+
+    def at(self, locations: FloatArray) -> FloatArray:
+        """The scales at the features' locations, interpolated, shape (J′,)."""
+        last = self.scales.shape[1] - 1
+        position = np.clip((locations - self.lowest) / self.step, 0.0, last - 1e-9)
+        left = position.astype(np.int64)
+        rows = np.arange(left.size)
+        part = position - left
+        found: FloatArray = (1 - part) * self.scales[rows, left] + part * self.scales[rows, left + 1]
+        return found
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,7 +89,7 @@ class Normal:
         bucket_proportions: reference proportions by part of the week, shrunk as the season is, shape (buckets, bins).
         share_deviations: bin shares of the newest reference windows less those expected, shape (windows, bins).
         scale_tails: the saddle-point tail of each scale direction, by direction.
-        tilts: per feature with location and scale, the scale that a pure location shift brings along.
+        tilt: the scales that pure shifts of location bring along.
     """
 
     directions: tuple[Directions, ...]
@@ -84,7 +102,7 @@ class Normal:
     bucket_proportions: FloatArray
     share_deviations: FloatArray
     scale_tails: dict[int, ScaleTail]
-    tilts: tuple[Tilt, ...]
+    tilt: Tilt
 
     @property
     def size(self) -> int:
@@ -137,7 +155,7 @@ class Normal:
         return np.repeat(np.arange(len(self.directions)), np.diff(self.bin_offsets))
 
     @cached_property
-    def _blocks(self) -> list[tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]]:
+    def blocks(self) -> list[tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]]:
         """Features of equal shape together: their bins (J', B), their directions (J', K) and matrices (J', B, K)."""
         shapes: dict[tuple[int, int], list[int]] = {}
         for j, found in enumerate(self.directions):
@@ -158,15 +176,14 @@ class Normal:
         """Σ_b (c_b/n)·a_k(b) of every direction, shape (D,)."""
         counts = profile.counts / max(profile.rows, 1)
         means = np.zeros(self.size)
-        for rows, columns, matrices in self._blocks:
+        for rows, columns, matrices in self.blocks:
             means[columns] = np.matmul(counts[rows][:, None, :], matrices)[:, 0, :]
         return means
 
     def freed(self, means: FloatArray, profile: Profile) -> FloatArray:
         """Each scale less what a pure shift of the location to where it is brings along, and the pairs; shape (D′,)."""
         freed = means.copy()
-        for tilt in self.tilts:
-            freed[tilt.scale] -= np.interp(means[tilt.location], tilt.locations, tilt.scales)
+        freed[self.tilt.scale] -= self.tilt.at(means[self.tilt.location])
         return freed if self.joint is None else np.append(freed, self.joint.means(profile.joint))
 
 
@@ -191,7 +208,7 @@ def fit_normal(binning: Binning, windows: Sequence[Window], profiles: Sequence[P
         bucket_proportions=np.concatenate([d.proportions for d in found])[None, :],
         share_deviations=np.zeros((0, binning.size)),
         scale_tails=_scale_tails(found, spans),
-        tilts=_tilts(found, spans),
+        tilt=_tilt(found, spans),
     )
     if len(windows) >= _LEAST_FOR_SCATTER:
         return _with_scatter(bare, binning, windows, profiles, total)
@@ -367,8 +384,9 @@ def _scale_tails(found: tuple[Directions, ...], spans: NDArray[np.int64]) -> dic
     return tails
 
 
-def _tilts(found: tuple[Directions, ...], spans: NDArray[np.int64]) -> tuple[Tilt, ...]:
-    tilts = []
+def _tilt(found: tuple[Directions, ...], spans: NDArray[np.int64]) -> Tilt:
+    at: list[tuple[int, int]] = []
+    ends, tables = [], []
     thetas = np.linspace(-3, 3, 121)
     for d, start in zip(found, spans, strict=False):
         location, scale = d.find(Movement.LOCATION), d.find(Movement.SCALE)
@@ -376,12 +394,16 @@ def _tilts(found: tuple[Directions, ...], spans: NDArray[np.int64]) -> tuple[Til
             continue
         tilted = d.proportions * np.exp(thetas[:, None] * d.matrix[:, location])
         tilted /= tilted.sum(axis=1, keepdims=True)
-        tilts.append(
-            Tilt(
-                location=int(start) + location,
-                scale=int(start) + scale,
-                locations=tilted @ d.matrix[:, location],
-                scales=tilted @ d.matrix[:, scale],
-            )
-        )
-    return tuple(tilts)
+        locations, scales = tilted @ d.matrix[:, location], tilted @ d.matrix[:, scale]
+        even = np.linspace(locations[0], locations[-1], _TILT_POINTS)
+        at.append((int(start) + location, int(start) + scale))
+        ends.append((even[0], even[1] - even[0]))
+        tables.append(np.interp(even, locations, scales))
+    directions_at, lines = np.array(at, np.int64).reshape(-1, 2), np.array(ends, np.float64).reshape(-1, 2)
+    return Tilt(
+        location=directions_at[:, 0],
+        scale=directions_at[:, 1],
+        lowest=lines[:, 0],
+        step=lines[:, 1],
+        scales=np.array(tables, np.float64).reshape(-1, _TILT_POINTS),
+    )

@@ -144,12 +144,12 @@ class SlowLane:
 
     def update(self, bets: Bets, counts: IntArray, rows: int, bucket: int, usable: NDArray[np.bool_]) -> None:
         """Settle the bets on a window; directions that are not `usable` now, shape (D,), neither win nor lose."""
-        factor = self._dispersion_factor(float(rows))
-        gains = np.minimum(self._gains(counts, bucket) / factor[:, None, None], _MOST_A_WINDOW)
+        factor, counted = self._dispersion_factor(float(rows)), counts.astype(np.float64)
+        gains = np.minimum(self._gains(counted, bucket) / factor[:, None, None], _MOST_A_WINDOW)
         bets.directed = np.where(usable[:, None, None], _grown(bets.directed, gains), bets.directed)
         gain = np.minimum(self._domain.log_gains(bets.past, counts, rows, bucket), _MOST_A_WINDOW)
         bets.domain = _grown(bets.domain, gain) if usable.all() else bets.domain
-        self._update_shapes(bets, counts.astype(np.float64), rows, bucket, factor, usable)
+        self._update_shapes(bets, counted, rows, bucket, factor, usable)
 
     def evidence(self, bets: Bets) -> "BetEvidence":
         """What the bets amount to: of the model, of each feature, and which features an alarm names."""
@@ -173,31 +173,33 @@ class SlowLane:
         passed = np.flatnonzero(e_values[order] >= needed)
         return order[: passed[-1] + 1] if passed.size else order[:1]
 
-    def _gains(self, counts: IntArray, bucket: int) -> FloatArray:
+    def _gains(self, counts: FloatArray, bucket: int) -> FloatArray:
         """Σ_b c_b·log(1 + λ·x_b) of every direction, sign and stake, shape (D, 2, 6)."""
-        parts = [
-            counts[a:b] @ table for (a, b), table in zip(self.normal.bin_spans, self._tables_of(bucket), strict=True)
-        ]
-        return np.concatenate(parts).reshape(-1, _SIGNS.size, STAKES.size) if parts else np.zeros((0, 2, 6))
+        found = np.zeros((self.normal.size, STAKED))
+        for (rows, columns, _), table in zip(self.normal.blocks, self._tables_of(bucket), strict=True):
+            of_block = np.matmul(counts[rows][:, None, :], table)[:, 0, :]
+            found[columns] = of_block.reshape(*columns.shape, STAKED)
+        return found.reshape(-1, _SIGNS.size, STAKES.size)
 
     def _tables_of(self, bucket: int) -> list[FloatArray]:
-        """log(1 + λ·x_b) of each feature in a part of the week, shapes (B_j, K_j·2·6)."""
+        """log(1 + λ·x_b) of each block of features in a part of the week, shapes (J′, B, K·2·6)."""
         if bucket not in self._tables:
-            self._tables[bucket] = [self._table(j, bucket) for j in range(len(self.normal.directions))]
+            centre = self.normal.plain.centre(bucket)
+            self._tables[bucket] = [
+                self._table(matrices, centre[columns], self.tolerance[columns])
+                for _, columns, matrices in self.normal.blocks
+            ]
             if len(self._tables) > _TABLES_KEPT:
                 self._tables.popitem(last=False)
         self._tables.move_to_end(bucket)
         return self._tables[bucket]
 
-    def _table(self, j: int, bucket: int) -> FloatArray:
-        normal = self.normal
-        of = slice(int(normal.spans[j]), int(normal.spans[j + 1]))
-        centre = normal.plain.centre(bucket)[of]
-        x = (normal.directions[j].matrix - centre)[:, :, None] * _SIGNS - self.tolerance[of][:, None]
-        lowest = np.minimum(x.min(axis=0), -1e-12)  # (K, 2)
-        stakes = np.minimum(STAKES, _MOST_OF_STAKE / -lowest[:, :, None])
-        table: FloatArray = np.log1p(stakes * x[:, :, :, None])
-        return np.ascontiguousarray(table.reshape(table.shape[0], -1))
+    def _table(self, matrices: FloatArray, centre: FloatArray, tolerance: FloatArray) -> FloatArray:
+        x = (matrices - centre[:, None, :])[..., None] * _SIGNS - tolerance[:, None, :, None]  # (J′, B, K, 2)
+        lowest = np.minimum(x.min(axis=1), -1e-12)
+        stakes = np.minimum(STAKES, _MOST_OF_STAKE / -lowest[..., None])
+        table: FloatArray = np.log1p(stakes[:, None] * x[..., None])
+        return np.ascontiguousarray(table.reshape(*table.shape[:2], -1))
 
     def _update_shapes(
         self, bets: Bets, counts: FloatArray, rows: int, bucket: int, factor: FloatArray, usable: NDArray[np.bool_]

@@ -21,7 +21,7 @@ _BUDGET_SHARE = 0.8  # the rest is the slow lane's
 # deviates of 3.5, 4 and 4.5, simulated normal windows raised 2.8, 3.4 and 3.9 times the incidents of one scale alone.
 _EFFECTIVE_SCALES = 4.0
 _WATCH = 10.0  # the watch threshold is that of a tenth of the period
-_REFINED_FROM = {"share": 1.5, "scale": 2.5}  # |z| from which the small-sample tail is worth its time
+_REFINED_FROM = 2.5  # |z| from which the small-sample tail is worth its time
 _SIGNIFICANT = 1.64
 
 
@@ -59,6 +59,9 @@ class WindowLane:
         alpha = _BUDGET_SHARE * shares / (_EFFECTIVE_SCALES * ticks)
         self.critical = _critical(self.nu, alpha)
         self._watch_critical = _critical(self.nu, np.minimum(alpha * _WATCH, 0.5))
+        self._beyond_rows = np.array([normal.usual.dispersion.beyond_rows(m) for m in SCALES])
+        self._scales = np.array(list(normal.scale_tails), np.int64)
+        self._skewed = np.flatnonzero(normal.usual.dispersion.skewness)
         marked = normal.shares
         self._indicators = np.flatnonzero(~np.isnan(marked))
         self.sd = np.sqrt(marked * (1 - marked))
@@ -72,18 +75,20 @@ class WindowLane:
             rows: of those windows, shape (T,).
             offsets: what their season expected, shape (T, D).
         """
-        scales = [m for m in SCALES if m <= len(rows)]
-        x = np.array([deviations[-m:].mean(axis=0) for m in scales])
-        n = np.array([rows[-m:].sum() for m in scales])
-        dispersion = self.normal.usual.dispersion
-        variance = np.array([dispersion.variance(m, float((1 / rows[-m:]).sum())) for m in scales])
-        expected = self._expected + np.array([offsets[-m:].mean(axis=0) for m in scales]) * self.sd
-        z = x / np.sqrt(variance)
+        scales = np.array([m for m in SCALES if m <= len(rows)])
+        x = _means(deviations, scales)
+        n = np.cumsum(rows[::-1])[scales - 1]
+        inverse_rows = np.cumsum(1 / rows[::-1])[scales - 1]
+        variance = (inverse_rows / scales**2)[:, None] + self._beyond_rows[: scales.size]
+        expected = self._expected + _means(offsets, scales) * self.sd
+        spread = np.sqrt(variance)
+        z = x / spread
         self._refine_shares(z, x, variance, n, expected)
         self._refine_scales(z, x, variance, n)
-        z = unskewed(z, dispersion.skewness / np.sqrt(np.array(scales))[:, None])
+        skewness = self.normal.usual.dispersion.skewness[self._skewed] / np.sqrt(scales)[:, None]
+        z[:, self._skewed] = unskewed(z[:, self._skewed], skewness)
         size = np.abs(z)
-        meaningful = np.abs(x) >= self.tolerance + _SIGNIFICANT * np.sqrt(variance)
+        meaningful = np.abs(x) >= self.tolerance + _SIGNIFICANT * spread
         return Evidence(
             x=x,
             variance=variance,
@@ -110,16 +115,24 @@ class WindowLane:
     def _refine_shares(
         self, z: FloatArray, x: FloatArray, variance: FloatArray, n: FloatArray, expected: FloatArray
     ) -> None:
-        s, at = np.nonzero(np.abs(z[:, self._indicators]) > _REFINED_FROM["share"])
+        s, at = np.nonzero(np.abs(z[:, self._indicators]) > _REFINED_FROM)
         if s.size:
             k = self._indicators[at]
             q = np.clip(expected[s, k], 1e-9, 1 - 1e-9)
             z[s, k] = indicator_deviate(x[s, k], q, self.sd[k], variance[s, k], n[s])
 
     def _refine_scales(self, z: FloatArray, x: FloatArray, variance: FloatArray, n: FloatArray) -> None:
-        for k, tail in self.normal.scale_tails.items():
-            for s in np.flatnonzero(np.abs(z[:, k]) > _REFINED_FROM["scale"]):
-                z[s, k] = tail.deviate(float(x[s, k]), float(variance[s, k]), float(n[s]))
+        far = np.nonzero(np.abs(z[:, self._scales]) > _REFINED_FROM)
+        for s, at in zip(*far, strict=True):
+            k = int(self._scales[at])
+            tail = self.normal.scale_tails[k]
+            z[s, k] = tail.deviate(float(x[s, k]), float(variance[s, k]), float(n[s]))
+
+
+def _means(rows: FloatArray, scales: NDArray[np.int64]) -> FloatArray:
+    """Means over the last m rows for each m, shape (S, D)."""
+    means: FloatArray = np.cumsum(rows[::-1], axis=0)[scales - 1] / scales[:, None]
+    return means
 
 
 def _critical(nu: FloatArray, alpha: FloatArray) -> FloatArray:

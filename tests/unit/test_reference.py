@@ -113,7 +113,7 @@ def test_the_day_effect_and_its_autocorrelation_are_recovered():
     )
     assert fitted.rho == pytest.approx(rho, abs=0.051)
     assert fitted.tau2.mean() == pytest.approx(tau**2, rel=0.1)
-    assert fitted.variance(4, 4 / 1_000).mean() > fitted.variance(16, 16 / 1_000).mean() > 0
+    assert fitted.beyond_rows(4).mean() > fitted.beyond_rows(16).mean() > 0
 
 
 def test_pure_sampling_has_no_day_effect():
