@@ -7,7 +7,15 @@ import streamlit as st
 from sqlalchemy.orm import Session
 
 from dashboard import place
-from monitor.db import read_alerts, read_drift, read_model, read_overview, read_retraining, read_robustness
+from monitor.db import (
+    read_alerts,
+    read_drift,
+    read_evidently,
+    read_model,
+    read_overview,
+    read_retraining,
+    read_robustness,
+)
 from monitor.db.engine import transaction
 
 TTL_SECONDS = 5
@@ -43,6 +51,7 @@ overview = _kept(read_overview.overview)
 model_history = _kept(read_model.model_history)
 drift_history = _kept(read_drift.drift_history)
 histogram = _kept(read_drift.histogram)
+evidently_results = _kept(read_evidently.evidently_results)
 robustness_history = _kept(read_robustness.robustness_history)
 alert_list = _kept(read_alerts.alert_list)
 alert_page = _now(read_alerts.alert_page)

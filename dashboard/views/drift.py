@@ -1,11 +1,9 @@
 """What moved?"""
 
-from datetime import datetime
-
 import pandas as pd
 import streamlit as st
 
-from dashboard import actions, charts, controls, queries, states, times
+from dashboard import actions, charts, controls, evidently_panel, queries, states, times
 from monitor.db.read_drift import DriftHistory
 
 HELD = "Squares: the detector held the feature responsible, within the false-alarm budget."
@@ -63,22 +61,6 @@ def _one_feature(drift: DriftHistory, feature: str) -> None:
             )
 
 
-def _report(drift: DriftHistory, newest: datetime) -> None:
-    report = drift.report_of(newest)
-    if report is None:
-        st.caption("An Evidently report is made for every alert; none has been asked for yet.")
-    elif report.state != "ready":
-        st.caption(
-            f"The Evidently report of {times.window(report.starts, report.ends)} is {report.state}. {report.sentence}"
-        )
-    else:
-        st.link_button("Open the Evidently report", f"/reports/{report.id}", icon=":material/open_in_new:")
-        span = times.window(report.starts, report.ends)
-        st.caption(f"Of {span}. Its tests are conventional ones; the verdict here is Holdfast's.")
-        if st.toggle("Show it here", key="evidently", bind="query-params"):
-            st.iframe(f"/reports/{report.id}", height=900)
-
-
 name = controls.pick_model()
 drift = queries.drift_history(name, last=controls.span())
 if drift.is_empty():
@@ -119,4 +101,4 @@ st.dataframe(
         **{column: st.column_config.NumberColumn(format="%.2g") for column in ("p-value", "e-value")},
     },
 )
-_report(drift, drift.newest()["starts"].iloc[0].to_pydatetime())
+evidently_panel.show(drift)

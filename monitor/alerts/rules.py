@@ -14,6 +14,7 @@ class AlertKind(StrEnum):
     QUALITY = "quality"
     PERFORMANCE = "performance"
     ROBUSTNESS = "robustness"
+    EVIDENTLY = "evidently"  # a conventional test that an owner wants to hear of
 
 
 class Severity(StrEnum):

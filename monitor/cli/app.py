@@ -7,7 +7,7 @@ os.environ.setdefault("DO_NOT_TRACK", "1")  # before any library of the platform
 
 import typer
 
-from monitor.cli import database, look, models, platform, processes
+from monitor.cli import database, look, models, monitors, platform, processes, report
 from monitor.cli.demo import command as demo
 from monitor.errors import HoldfastError
 
@@ -24,6 +24,8 @@ for group in (demo, platform, look, models, processes):
 app.add_typer(database.app, name="db")
 app.add_typer(models.app, name="model")
 app.add_typer(models.routes, name="route")
+app.add_typer(monitors.app, name="monitor")
+app.add_typer(report.app, name="report")
 
 USER_ERROR = 2
 

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from monitor.db.base import Base, CreatedAt, Id, Json, only
 
-ALERT_KINDS = ("drift", "quality", "performance", "robustness")
+ALERT_KINDS = ("drift", "quality", "performance", "robustness", "evidently")
 ALERT_STATES = ("pending", "firing", "acknowledged", "resolved", "no_data", "error")
 SEVERITIES = ("page", "ticket", "info")
 DELIVERY_STATES = ("queued", "sent", "dead")

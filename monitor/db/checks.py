@@ -122,11 +122,12 @@ class Report(Base):
     id: Mapped[Id]
     model_id: Mapped[int] = mapped_column(ForeignKey("models.id"))
     alert_id: Mapped[int | None] = mapped_column(ForeignKey("alerts.id"))
-    kind: Mapped[str] = mapped_column(default="evidently")
+    kind: Mapped[str] = mapped_column(default="evidently")  # or "evidently:<preset>"
     starts: Mapped[datetime]
     ends: Mapped[datetime]
     state: Mapped[str] = mapped_column(default="queued")
     html_sha256: Mapped[str | None]
     json_sha256: Mapped[str | None]
+    snapshot_sha256: Mapped[str | None]  # what Evidently itself can open again
     sentence: Mapped[str] = mapped_column(default="")
     created_at: Mapped[CreatedAt]

@@ -167,7 +167,9 @@ def _by_level(session: Session, model: Model) -> frozenset[str]:
 
 
 def _reports(session: Session, model: Model) -> tuple[ReportLink, ...]:
-    newest = select(Report).where(Report.model_id == model.id).order_by(Report.starts.desc()).limit(50)
+    newest = (
+        select(Report).where(Report.model_id == model.id).order_by(Report.starts.desc(), Report.id.desc()).limit(50)
+    )
     return tuple(
         ReportLink(id=report.id, starts=report.starts, ends=report.ends, state=report.state, sentence=report.sentence)
         for report in session.scalars(newest)

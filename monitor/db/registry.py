@@ -11,7 +11,8 @@ from monitor.errors import NotFound
 from monitor.schema import Schema
 
 TASKS = ("classification", "regression")
-MONITOR_KINDS = ("drift", "quality", "performance", "stress")
+MONITOR_KINDS = ("drift", "quality", "performance", "stress")  # every model has one of each
+EVIDENTLY = "evidently"  # a kind of which a model has any number
 VERSION_STATES = ("registered", "candidate", "champion", "retired")
 
 
@@ -152,14 +153,18 @@ class Reference(Base):
 
 
 class Monitor(Base):
-    """A configured check on a model. One stream of check runs per (version, monitor)."""
+    """A configured check on a model. One stream of check runs per (version, monitor).
+
+    A monitor that was removed keeps its runs, is off, and has given up its name.
+    """
 
     __tablename__ = "monitors"
-    __table_args__ = (UniqueConstraint("model_id", "kind"), only("kind", MONITOR_KINDS))
+    __table_args__ = (UniqueConstraint("model_id", "name"), only("kind", (*MONITOR_KINDS, EVIDENTLY)))
 
     id: Mapped[Id]
     model_id: Mapped[int] = mapped_column(ForeignKey("models.id"))
     kind: Mapped[str]
+    name: Mapped[str] = mapped_column(default=lambda context: context.get_current_parameters()["kind"])
     enabled: Mapped[bool] = mapped_column(default=True)
     settings: Mapped[Json] = mapped_column(default=dict)
     created_at: Mapped[CreatedAt]

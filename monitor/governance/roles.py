@@ -39,6 +39,7 @@ class Action(StrEnum):
     RETIRE = "retire"
     REGISTER = "register"
     CONFIGURE = "configure"
+    ORDER_REPORT = "order_report"
     MANAGE_USERS = "manage_users"
     READ_AUDIT = "read_audit"
 
@@ -63,6 +64,7 @@ _WHO: dict[Action, frozenset[Role]] = {
     Action.RETIRE: _OPERATORS,
     Action.REGISTER: _OPERATORS,
     Action.CONFIGURE: _OPERATORS,
+    Action.ORDER_REPORT: _OPERATORS | _DECIDERS | {Role.AUDITOR},
     Action.MANAGE_USERS: frozenset({Role.ADMIN}),
     Action.READ_AUDIT: frozenset({Role.AUDITOR, Role.ADMIN}),
 }

@@ -21,8 +21,9 @@ from monitor.db.read_streams import (
     unjudged,
     versions_with_traffic,
 )
-from monitor.db.registry import Model, ModelSettings, Monitor, Version
+from monitor.db.registry import EVIDENTLY, Model, ModelSettings, Monitor, Version
 from monitor.drift.reference import MIN_ROWS, MIN_WINDOWS
+from monitor.reports.config import EvidentlyConfig, stored_config
 from monitor.windows import Window, floor_to_grid, grid
 
 _LABELS_AWAITED = 400  # windows after which nobody waits for the first labels any more
@@ -50,9 +51,17 @@ class Streams:
 
     @cached_property
     def monitors(self) -> dict[str, Monitor]:
-        """The enabled monitors by kind."""
+        """The enabled monitors that every model has, by kind."""
+        return {monitor.kind: monitor for monitor in self._enabled if monitor.kind != EVIDENTLY}
+
+    def of_kind(self, kind: str) -> list[Monitor]:
+        """The enabled monitors of a kind: one, or any number of Evidently's."""
+        return [monitor for monitor in self._enabled if monitor.kind == kind]
+
+    @cached_property
+    def _enabled(self) -> list[Monitor]:
         chosen = select(Monitor).where(Monitor.model_id == self.model.id, Monitor.enabled)
-        return {monitor.kind: monitor for monitor in self.session.scalars(chosen)}
+        return list(self.session.scalars(chosen.order_by(Monitor.id)))
 
     @cached_property
     def traffic(self) -> Traffic:
@@ -89,6 +98,12 @@ class Streams:
                 return list(self._performance(version))
             case _:
                 return [Due(window=window) for window in self._stress(version)]
+
+    def due_of(self, version: Version, monitor: Monitor) -> list[Due]:
+        """The windows that a version owes to one monitor, in order."""
+        if monitor.kind != EVIDENTLY:
+            return self.due(version, monitor.kind)
+        return [Due(window=window) for window in self._evidently(version, monitor)] if monitor.enabled else []
 
     def wants_reference(self, version: Version) -> bool:
         """Whether a version without a reference has seen enough to fit one."""
@@ -129,6 +144,21 @@ class Streams:
         if reached is None or (frontier is not None and frontier >= reached):
             return []
         return self._unjudged(version, "drift", since=frontier)
+
+    def _evidently(self, version: Version, monitor: Monitor) -> Iterator[Window]:
+        """Every so many of the windows that the drift check (without one: the quality check) has seen."""
+        earlier = self.monitors.get("drift") or self.monitors.get("quality")
+        if earlier is None:
+            return
+        config = stored_config(monitor.settings) or EvidentlyConfig()
+        last = self.frontiers.get((version.id, monitor.id))
+        since = config.since if last is None else last + (config.every_windows - 1) * self.width
+        for window in unjudged(
+            self.session, version.id, monitor_id=monitor.id, earlier_id=earlier.id, since=since
+        ):  # fmt: skip
+            if since is None or window.start >= since:
+                yield window
+                since = window.end + (config.every_windows - 1) * self.width
 
     def _unjudged(self, version: Version, kind: str, *, since: datetime | None) -> list[Window]:
         """What the check before this one has seen and this one has not: quality, then drift, then performance."""

@@ -7,13 +7,19 @@ from sqlalchemy.orm import Session
 
 from monitor.db.alerts import Outbox
 from monitor.db.jobs import Job, enqueue
-from monitor.db.registry import Model, Version
+from monitor.db.registry import Model, Monitor, Version
 from monitor.jobs.due import Streams
 
 BY = "plan"
-_JOBS = {"quality": "check_quality", "drift": "check_drift", "performance": "check_performance", "stress": "stress"}
+_JOBS = {
+    "quality": "check_quality",
+    "drift": "check_drift",
+    "performance": "check_performance",
+    "stress": "stress",
+    "evidently": "check_evidently",
+}
 CHECKS = tuple(_JOBS)
-FOLLOWING = {"quality": ("drift",), "drift": ("performance", "stress")}  # what a check makes due
+FOLLOWING = {"quality": ("drift",), "drift": ("performance", "stress", "evidently")}  # what a check makes due
 
 
 def plan(session: Session) -> int:
@@ -33,17 +39,17 @@ def plan_model(session: Session, model: Model, kinds: Collection[str] = CHECKS) 
             payload = {"version_id": version.id}
             stream = f"fit_reference:{version.id}"
             planned += enqueue(session, "fit_reference", stream=stream, payload=payload, by=BY) is not None
-        planned += sum(_plan_check(session, streams, version, kind) for kind in kinds)
+        chosen = (monitor for kind in kinds for monitor in streams.of_kind(kind))
+        planned += sum(_plan_check(session, streams, version, monitor) for monitor in chosen)
     return planned
 
 
-def _plan_check(session: Session, streams: Streams, version: Version, kind: str) -> int:
-    if not streams.due(version, kind):
+def _plan_check(session: Session, streams: Streams, version: Version, monitor: Monitor) -> int:
+    if not streams.due_of(version, monitor):
         return 0
-    monitor = streams.monitors[kind]
     payload = {"version_id": version.id, "monitor_id": monitor.id}
     stream = f"check:{version.id}:{monitor.id}"
-    return int(enqueue(session, _JOBS[kind], stream=stream, payload=payload, by=BY) is not None)
+    return int(enqueue(session, _JOBS[monitor.kind], stream=stream, payload=payload, by=BY) is not None)
 
 
 def plan_delivery(session: Session) -> int:

@@ -4,6 +4,7 @@ Judging a window twice changes nothing: a verdict is written only if it says som
 window twice, and messages have keys.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -55,6 +56,18 @@ def judge(session: Session, tools: Tools, model: Model, version: Version, window
             confirm_serving(session, version, now)
         end_observation(session, version, now)
     return known
+
+
+def raise_one(
+    session: Session, tools: Tools, model: Model, version: Version, window: Window, *, now: datetime,
+    say: Callable[[Verdict], Signal],
+) -> None:  # fmt: skip
+    """The alert of one cause that is no part of the window's verdict; `say` is told the verdict as it stands."""
+    known = known_of(session, version, window)
+    if not _speaks(session, model, version, known):
+        return
+    signal = say(known.judgement.verdict)
+    _signal(session, tools, model, version, known, signal, _newest(session, model).get(signal.cause), now)
 
 
 def _speaks(session: Session, model: Model, version: Version, known: Known) -> bool:

@@ -15,6 +15,7 @@ RULES = {  # the detector's own hysteresis decides when drift is over
     AlertKind.DRIFT: Rule(kind=AlertKind.DRIFT, severity=Severity.TICKET, keep_firing_windows=1),
     AlertKind.PERFORMANCE: Rule(kind=AlertKind.PERFORMANCE, severity=Severity.PAGE),
     AlertKind.ROBUSTNESS: Rule(kind=AlertKind.ROBUSTNESS, severity=Severity.TICKET),
+    AlertKind.EVIDENTLY: Rule(kind=AlertKind.EVIDENTLY, severity=Severity.TICKET, keep_firing_windows=1),
 }
 
 

@@ -118,7 +118,7 @@ def advance(tools: Tools, job: Claimed, kind: str, prepare: Callable[[Session, S
         if tools.stopping() and number > 1:
             raise JobReleased(f"stopped after {number - 1} of {len(due)} windows")
         with effect(tools, job, last=number == len(due)) as session:
-            run = _record(session, subject, monitor, one, check(session, one))
+            run = record_run(session, subject, monitor, one, check(session, one))
             now = database_now(session)
             judge(session, tools, subject.model, subject.version, window_to_judge(run, subject), now)
             if number == len(due) and kind in FOLLOWING:
@@ -131,7 +131,8 @@ def window_to_judge(run: CheckRun, subject: Subject) -> Window:
     return Window(run.ends - width, run.ends) if run.kind == "stress" else Window(run.starts, run.ends)
 
 
-def _record(session: Session, subject: Subject, monitor: Monitor, due: Due, outcome: Outcome) -> CheckRun:
+def record_run(session: Session, subject: Subject, monitor: Monitor, due: Due, outcome: Outcome) -> CheckRun:
+    """Write the check run of a window and its findings."""
     run = CheckRun(
         model_id=subject.model.id,
         version_id=subject.version.id,

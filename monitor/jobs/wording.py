@@ -23,7 +23,9 @@ _SHOWN_CULPRITS = 3
 def fired_message(model: str, signal: Signal, known: Known, snapshot: AlertSnapshot, *, why: str, link: str) -> Message:
     """An alert began, or became worse."""
     do, dont = _advice(known.judgement.advice)
+    own = signal.sentence if signal.kind is AlertKind.EVIDENTLY else ""
     told = (
+        own,
         f"{known.judgement.sentence}",
         *_features(known, signal),
         _since(snapshot),
@@ -45,7 +47,7 @@ def resolved_message(model: str, signal: Signal, known: Known, snapshot: AlertSn
     lasted = snapshot.ends - snapshot.starts
     metric = f"{known.facts.realised}." if known.facts.realised is not None else ""
     return Message(
-        title=f"{model}: {_TITLES[snapshot.verdict]} is over",
+        title=f"{model}: {_over(signal, snapshot)} is over",
         severity=Severity(snapshot.severity),
         lines=tuple(line for line in (f"It lasted {_span(lasted.total_seconds())} of traffic.", metric) if line),
         link=link,
@@ -53,8 +55,14 @@ def resolved_message(model: str, signal: Signal, known: Known, snapshot: AlertSn
     )
 
 
+def _over(signal: Signal, snapshot: AlertSnapshot) -> str:
+    return signal.cause if signal.kind is AlertKind.EVIDENTLY else _TITLES[snapshot.verdict]
+
+
 def title_of(signal: Signal) -> str:
     """The problem in a few words."""
+    if signal.kind is AlertKind.EVIDENTLY:
+        return f"Evidently's {signal.cause.partition(':')[2]} fired on {', '.join(signal.culprits[:_SHOWN_CULPRITS])}"
     if signal.kind is AlertKind.ROBUSTNESS and signal.culprits:
         return f"somebody adapts to the model in {signal.culprits[0]}"
     if signal.kind is AlertKind.DRIFT and signal.verdict is Verdict.PENDING_LABELS and signal.culprits:

@@ -7,16 +7,18 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from dashboard.door import ASKED, AtTheDoor, routes
+from monitor.acts import monitors
 from monitor.api.sessions import COOKIE
 from monitor.artifacts.store import Store
 from monitor.db.checks import Report
 from monitor.db.engine import make_engine, transaction
+from monitor.db.jobs import Job
 from monitor.db.registry import Model
 from monitor.db.retraining import Proposal
 from monitor.db.users import create_user, make_link, revoke, user_named
@@ -41,6 +43,9 @@ class Browser:
 
     def post(self, path: str, **sent: Any) -> httpx.Response:
         return self._send("POST", path, **sent)
+
+    def delete(self, path: str) -> httpx.Response:
+        return self._send("DELETE", path)
 
     def _send(self, method: str, path: str, **sent: Any) -> httpx.Response:
         async def send() -> httpx.Response:
@@ -165,3 +170,45 @@ def test_a_dead_database_is_not_ready_but_alive(tmp_path: Path):
     assert client.get("/healthz").status_code == 200
     assert client.get("/readyz").status_code == 503
     assert "holdfast_database_up 0.0" in client.get("/metrics").text
+
+
+def test_monitors_of_evidently_are_added_listed_and_removed_by_the_acts_that_guard_them(
+    client: Browser, seeded: Seeded, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(monitors, "checked", lambda config, *_, **__: config)  # a process of seconds
+    settings = {"metrics": [{"name": "ValueDrift", "arguments": {"column": "amount"}}]}
+    added = client.post("/v1/models/fraud/monitors", json={"name": "amounts", "settings": settings}).json()
+    assert (added["name"], added["settings"]["alert"]) == ("amounts", False)
+    assert client.get("/v1/models/fraud/monitors").json() == [added]
+    assert client.get("/v1/models/fraud/monitors/results").json() == []
+    again = client.post("/v1/models/fraud/monitors", json={"name": "amounts", "settings": settings})
+    assert (again.status_code, "already" in again.json()["error"]) == (422, True)
+    wrong = client.post("/v1/models/fraud/monitors", json={"name": "odd", "settings": {"metric": []}})
+    assert (wrong.status_code, wrong.json()["error"]) == (422, "metric: Extra inputs are not permitted")
+    assert "is removed" in client.delete("/v1/models/fraud/monitors/amounts").json()["sentence"]
+    assert client.delete("/v1/models/fraud/monitors/amounts").status_code == 404
+
+
+def test_a_report_is_ordered_once_and_made_by_the_workers(client: Browser, seeded: Seeded, session: Session):
+    ordered = client.post("/v1/models/fraud/reports", json={"window": "2026-03-31T08:00", "preset": "drift"}).json()
+    assert (ordered["preset"], ordered["start"], ordered["state"]) == ("drift", "2026-03-31T00:00:00Z", "queued")
+    again = client.post("/v1/models/fraud/reports", json={"window": "2026-03-31", "preset": "drift"}).json()
+    assert again["id"] == ordered["id"]
+    assert client.get("/v1/models/fraud/reports").json() == [ordered]
+    assert session.scalars(select(Job.payload).where(Job.kind == "report")).all() == [{"report_id": ordered["id"]}]
+    refused = client.post("/v1/models/fraud/reports", json={"preset": "regression"})
+    assert (refused.status_code, "for regression models" in refused.json()["error"]) == (422, True)
+    assert "expected a time" in client.post("/v1/models/fraud/reports", json={"window": "soon"}).json()["error"]
+
+
+def test_who_only_looks_may_neither_add_a_monitor_nor_order_a_report(
+    stranger: Browser, engine: Engine, seeded: Seeded
+):  # fmt: skip
+    settings = {"metrics": [{"name": "RowCount"}]}
+    asked = [("monitors", {"name": "rows", "settings": settings}), ("reports", {})]
+    assert {stranger.post(f"/v1/models/fraud/{what}", json=sent).status_code for what, sent in asked} == {401}
+    with transaction(engine) as session:
+        eve = create_user(session, "eve", ["viewer"])
+        once = make_link(session, eve, lifetime=timedelta(minutes=5))
+    stranger.get(f"/sign-in?once={once}")
+    assert {stranger.post(f"/v1/models/fraud/{what}", json=sent).status_code for what, sent in asked} == {403}

@@ -19,7 +19,7 @@ from monitor.errors import JobFailed
 from monitor.governance import POLICY
 from monitor.jobs.context import Tools
 from monitor.jobs.worker import Worker
-from monitor.reports.evidently import render
+from monitor.reports.render import Preset, render
 from monitor.reports.sanitise import Sanitised, sanitise
 from monitor.schema import Schema
 from monitor.windows import Window
@@ -73,7 +73,7 @@ def test_a_window_with_too_few_rows_is_a_failed_report_with_a_sentence(engine: E
         model_id = with_reference(session, rows=20).id
     report = ordered(tools, model_id, 16)
     assert report.state == "failed"
-    assert report.sentence == "expected at least 50 kept traces in the window, got 20: no report"
+    assert report.sentence == "expected at least 50 kept traces in the window, got 20: too few to compare"
     assert report.html_sha256 is None
 
 
@@ -86,8 +86,8 @@ def test_a_model_without_a_reference_has_nothing_to_compare_with(engine: Engine,
 
 
 @pytest.mark.slow
-def test_evidently_flags_the_column_that_moved_and_markup_stays_text(tmp_path: Path):
-    found = render(sanitise(mixed(600, 1.0), mixed(800, 0.0), Schema.infer(mixed(50, 0.0))), tmp_path)
+def test_evidently_flags_the_column_that_moved_and_markup_stays_text():
+    found = render(sanitise(mixed(600, 1.0), mixed(800, 0.0), Schema.infer(mixed(50, 0.0))))
     drift = {
         metric["config"]["column"]: metric["value"]
         for metric in json.loads(found.json)["metrics"]
@@ -99,12 +99,19 @@ def test_evidently_flags_the_column_that_moved_and_markup_stays_text(tmp_path: P
 
 
 @pytest.mark.slow
-def test_a_report_that_evidently_cannot_make_is_an_error_in_one_line(tmp_path: Path):
+def test_a_report_that_evidently_cannot_make_is_an_error_in_one_line():
     nothing = Sanitised(
         current=mixed(60, 0.0), reference=mixed(60, 0.0), numerical=(), categorical=(), left_out={}, has_labels=False
     )
     with pytest.raises(JobFailed, match="expected at least one feature with values"):
-        render(nothing, tmp_path)
+        render(nothing)
+
+
+@pytest.mark.slow
+def test_a_report_about_performance_without_labels_says_what_it_needs():
+    data = sanitise(mixed(60, 0.0), mixed(60, 0.0), Schema.infer(mixed(50, 0.0)))
+    with pytest.raises(JobFailed, match="a classification report needs predictions and labels"):
+        render(data, preset=Preset.CLASSIFICATION, positive="1")
 
 
 @pytest.mark.slow

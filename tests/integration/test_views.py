@@ -9,9 +9,10 @@ from streamlit.testing.v1 import AppTest
 
 import dashboard
 from dashboard import auth, place, queries
+from monitor.db.checks import CheckRun, Finding
 from monitor.db.engine import transaction
 from monitor.db.jobs import Job
-from monitor.db.registry import Model, Version
+from monitor.db.registry import Model, Monitor, Version
 from monitor.db.retraining import Proposal
 from monitor.governance.roles import Actor, Role
 from tests.seeded import populate
@@ -167,6 +168,44 @@ def test_a_confirmed_version_that_was_rolled_back_is_not_said_to_serve(engine: E
     app = view("retraining")
     assert app.title[0].value == "Proposal #1 for fraud served; v1 has taken over since"
     assert app.button(key="promote_again").label == "Promote v2 again"
+
+
+@pytest.mark.usefixtures("fraud")
+def test_what_evidently_measured_is_shown_beside_the_verdict_and_a_report_can_be_ordered(engine: Engine):
+    with transaction(engine) as session:
+        drift = session.scalars(select(CheckRun).where(CheckRun.kind == "drift").order_by(CheckRun.id.desc())).first()
+        assert drift is not None
+        monitor = Monitor(model_id=drift.model_id, kind="evidently", name="psi", settings={})
+        waiting = Monitor(model_id=drift.model_id, kind="evidently", name="new", settings={})
+        session.add_all([monitor, waiting])
+        session.flush()
+        run = CheckRun(
+            model_id=drift.model_id, version_id=drift.version_id, monitor_id=monitor.id, kind="evidently",
+            starts=drift.starts, ends=drift.ends, status="ok",
+        )  # fmt: skip
+        session.add(run)
+        session.flush()
+        for subject, fired in (("fraud", False), ("amount", True)):
+            session.add(
+                Finding(
+                    check_run_id=run.id, subject=subject, metric="ValueDrift(method=psi)", statistic=0.3, fired=fired
+                )
+            )
+    app = view("drift")
+    table = app.dataframe[1].value
+    assert list(table["Column"]) == ["amount", "(the whole window)"]
+    assert list(table["Fired"]) == [True, False]
+    assert "new: waits for the next window" in said(app)
+    app.button(key="order-report").click().run()
+    assert "is queued" in app.success[0].value
+    with transaction(engine) as session:
+        assert len(session.scalars(select(Job).where(Job.kind == "report")).all()) == 1
+
+
+@pytest.mark.usefixtures("fraud")
+def test_who_only_looks_cannot_order_a_report(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(auth, "current_actor", lambda **_: Actor(id="eve", name="Eve", roles=frozenset({Role.VIEWER})))
+    assert view("drift").button(key="order-report").disabled
 
 
 def test_without_a_session_every_page_is_the_sign_in(monkeypatch: pytest.MonkeyPatch):

@@ -1,0 +1,77 @@
+"""What Evidently is shown of a window: its kept traces and the reference's, made safe."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sqlalchemy.orm import Session
+
+from monitor.db.registry import (
+    Model,
+    ModelSettings,
+    Version,
+    feature_schema,
+    newest_reference,
+    reference_for,
+    schema_of,
+)
+from monitor.db.traces import read_traces
+from monitor.errors import BadInput
+from monitor.jobs.samples import numbers
+from monitor.reports.sanitise import MAX_ROWS, Sanitised, sanitise
+from monitor.windows import Window
+
+POSITIVE, _NEGATIVE, _HALF = "1", "0", 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """The two samples; without them `status` and `sentence` say why, in the words of a check run."""
+
+    data: Sanitised | None = None
+    regression: bool = False
+    status: str = "ok"
+    sentence: str = ""
+
+    @property
+    def positive(self) -> str | None:
+        return None if self.regression else POSITIVE
+
+
+def shown(
+    session: Session, model: Model, version: Version | None, window: Window, *, of_version: bool = False,
+    max_rows: int = MAX_ROWS, **how: Any,
+) -> Shown:  # fmt: skip
+    """The window, of all versions or of `version` alone, beside what is normal for it; `sanitise` takes `how`."""
+    reference = (reference_for(session, version) if version else None) or newest_reference(session, model)
+    if reference is None:
+        return Shown(status="no_reference", sentence="the model has no reference yet: there is nothing to compare with")
+    only = version.name if version is not None and of_version else None
+    current = read_traces(session, model, window, version=only, limit=max_rows)
+    normal = read_traces(session, model, Window(reference.starts, reference.ends), limit=max_rows)
+    # where a reference lies over the window itself, only what lies beside it is normal
+    normal = normal[(normal["event_time"] < window.start) | (normal["event_time"] >= window.end)]
+    regression = model.task == "regression"
+    if not regression:
+        settings = ModelSettings.of(model)
+        threshold = (version.baseline if version else {}).get("operating_threshold")
+        current, normal = (_as_classes(frame, settings, threshold) for frame in (current, normal))
+    schema = schema_of(feature_schema(session, model))
+    try:
+        data = sanitise(current, normal, schema, regression=regression, max_rows=max_rows, **how)
+    except BadInput as error:
+        return Shown(status="insufficient", sentence=str(error))
+    return Shown(data=data, regression=regression)
+
+
+def _as_classes(frame: pd.DataFrame, settings: ModelSettings, threshold: float | None) -> pd.DataFrame:
+    """Labels and predictions as 1 and 0 in words; where no class was logged, by the score."""
+    label, prediction = (numbers(frame[name], "classification", settings.positive) for name in ("label", "prediction"))
+    score = pd.to_numeric(frame["score"], errors="coerce").to_numpy(np.float64)
+    by_score = np.where(np.isfinite(score), score > (_HALF if threshold is None else threshold), np.nan)
+    prediction = np.where(np.isfinite(prediction), prediction, by_score)
+    words = {1.0: POSITIVE, 0.0: _NEGATIVE}
+    return frame.assign(
+        label=pd.Series(label, frame.index).map(words), prediction=pd.Series(prediction, frame.index).map(words)
+    )
