@@ -193,7 +193,7 @@ def _naming(found: Sequence[Found]) -> dict[str, float]:
 
 
 def run_lengths(ticks: float, *, streams: int, seed: int) -> dict[str, float]:
-    """Average windows to an alarm on exact nulls with a budget of one in `ticks` windows; streams last up to 3·ticks."""
+    """Average windows to an alarm on exact nulls at a budget of one in `ticks`; streams last up to 3·ticks."""
     world = replace(IID, rows=200)
     budget = FalseAlarmBudget(incidents=1, per_days=ticks)
     windows, alarms = 0, 0
@@ -352,8 +352,8 @@ def _print(figures: dict[str, Any], theirs: dict[str, Any]) -> None:
     print("Windows until a drift is found (median, 90 %), missed in 30, top culprit right")
     for name, row in figures["drifts"].items():
         print(
-            f"  {name:<44} {row['median']:4.1f} {row['p90']:5.1f}  {100 * row['missed']:3.0f} %  {100 * row['top1']:3.0f} %  "
-            f"messages {row['messages']:.2f}"
+            f"  {name:<44} {row['median']:4.1f} {row['p90']:5.1f}  {100 * row['missed']:3.0f} %  "
+            f"{100 * row['top1']:3.0f} %  messages {row['messages']:.2f}"
         )
     for peer, rows in theirs.items():
         print(peer)

@@ -13,7 +13,7 @@ from monitor.drift.explain import Explanation, Seen, plain_report, status_senten
 from monitor.drift.incident import Heard, advance, is_recent, worsened
 from monitor.drift.memory import Memory
 from monitor.drift.overrides import FeatureOverride, Overrides, budget_shares, check_known, tolerances
-from monitor.drift.profile import Profile
+from monitor.drift.profile import Profile, require_same
 from monitor.drift.reference import MIN_WINDOW_ROWS, Reference
 from monitor.drift.report import DriftReport, FeatureReport, FeatureStatus, Reports, State, Status, column_status
 from monitor.drift.slow_lane import SlowLane
@@ -169,7 +169,8 @@ class Detector:
     def _merged(self, window: Window, profile: Profile) -> tuple[Window, Profile]:
         waiting, self._memory.waiting = self._memory.waiting, None
         if waiting is None:
-            return window, Profile.empty(self.reference.binning) + profile
+            require_same(self.reference.binning, profile.binning)
+            return window, profile
         return Window(min(waiting[0].start, window.start), window.end), waiting[1] + profile
 
     def _judged(self, window: Window, profile: Profile, strangers: dict[str, FeatureReport]) -> DriftReport:

@@ -228,7 +228,7 @@ class Explanation:
         start, evidence = int(self._spans[j]), self._seen.evidence
         s, k = (int(part[j]) for part in self._leads)
         movement, marked = found.movements[k - start], found.bins_of[k - start]
-        shares = _shares(evidence, self._lane.sd, s, k) if marked else None
+        shares = _shares(evidence, self._lane, s, k) if marked else None
         moved_by = float(evidence.x[s, k]) / (unit if movement is Movement.LOCATION else 1.0)
         level = level_name(bins, marked)
         return movement_sentence(
@@ -274,7 +274,8 @@ def _benjamini_hochberg(p_values: FloatArray, tested: int) -> NDArray[np.bool_]:
     return named
 
 
-def _shares(evidence: Evidence, sd: FloatArray, s: int, k: int) -> tuple[float, float]:
+def _shares(evidence: Evidence, lane: WindowLane, s: int, k: int) -> tuple[float, float]:
     """The expected and the found share of an indicator's bins."""
-    expected = float(np.clip(evidence.expected[s, k], 0.0, 1.0))
-    return expected, float(np.clip(expected + evidence.x[s, k] * sd[k], 0.0, 1.0))
+    share = float(lane.expected_share(evidence.offset, (np.array([s]), np.array([k])))[0])
+    expected = float(np.clip(share, 0.0, 1.0))
+    return expected, float(np.clip(expected + evidence.x[s, k] * lane.sd[k], 0.0, 1.0))

@@ -93,7 +93,7 @@ class Profile:
         return replace(profile, joint=JointSums.of(places[binning.joint], binning.score_tables))
 
     def __add__(self, other: Self) -> Self:
-        _same(self.binning, other.binning.binning_id)
+        require_same(self.binning, other.binning)
         moments = _merged(self.moments, other.moments)
         rows, counts, faults = self.rows + other.rows, self.counts + other.counts, self.faults + other.faults
         return type(self)(self.binning, rows, counts, faults, moments, self.joint + other.joint)
@@ -168,6 +168,16 @@ class Profile:
         after = (counts.size + faults.size + moments.size) * 8
         joint = JointSums.from_bytes(body[after:], len(binning.joint))
         return cls(binning, rows, counts, faults.reshape(features, -1), moments.reshape(features, -1), joint)
+
+
+def require_same(binning: Binning, other: Binning) -> None:
+    """Refuse to compare profiles of two binnings.
+
+    Raises:
+        BadInput: they differ.
+    """
+    if binning is not other:
+        _same(binning, other.binning_id)
 
 
 def _same(binning: Binning, other_id: str) -> None:

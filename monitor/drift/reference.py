@@ -106,7 +106,7 @@ class Reference:
         """All reference windows added up."""
         return sum(self.profiles, start=Profile.empty(self.binning))
 
-    @property
+    @cached_property
     def windows_missing(self) -> int:
         """How many more windows of the usual size are needed before alarms can keep their budget."""
         usual = max(self.rows / max(len(self.windows), 1), MIN_WINDOW_ROWS)

@@ -4,6 +4,8 @@ A plain x/√V is right for the location. A scale or a rare level is skewed, and
 small n; here its own tail is computed and turned back into a deviate z, which the caller compares with a t quantile.
 """
 
+from math import copysign, log, sqrt
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
@@ -12,6 +14,7 @@ from monitor.drift.bins import FloatArray
 
 RARE = 0.05
 _SMALLEST = 1e-300
+_NEAR = 1e-4  # a signed root below which r* is r
 
 
 def indicator_deviate(x: FloatArray, q: FloatArray, sd: FloatArray, variance: FloatArray, n: FloatArray) -> FloatArray:
@@ -68,7 +71,7 @@ def _common_deviate(
 
 def barndorff_nielsen(r: FloatArray, u: FloatArray) -> FloatArray:
     """r* = r + log(u/r)/r, the standard normal deviate of a saddle-point tail; r itself where r is near 0."""
-    near = np.abs(r) < 1e-4
+    near = np.abs(r) < _NEAR
     safe_r, safe_u = np.where(near, 1.0, r), np.where(near | (u == 0), 1.0, u)
     ratio = np.maximum(safe_u / safe_r, 1e-12)
     return np.where(near, r, r + np.log(ratio) / safe_r)
@@ -104,13 +107,16 @@ class ScaleTail:
         """Signed deviate of a mean x of n rows whose variance is `variance` (1/n if rows were all)."""
         theta = float(np.interp(x, self._mean, self._theta))
         exponents = theta * self._a + self._log_p
-        k = float(special.logsumexp(exponents))
-        tilted = np.exp(exponents - k)
-        mean = float(tilted @ self._a)
-        second = float(tilted @ (self._a - mean) ** 2)
-        r = np.sign(theta) * np.sqrt(2 * n * max(theta * x - k, 0.0))
-        u = theta * np.sqrt(n * max(second, 1e-12))
-        return float(barndorff_nielsen(np.array(r), np.array(u))) / float(np.sqrt(n * variance))
+        largest = float(exponents.max())
+        tilted = np.exp(exponents - largest)
+        total = float(tilted.sum())
+        k = largest + log(total)
+        mean = float(tilted @ self._a) / total
+        second = float(tilted @ (self._a - mean) ** 2) / total
+        r = copysign(sqrt(2 * n * max(theta * x - k, 0.0)), theta)
+        u = theta * sqrt(n * max(second, 1e-12))
+        deviate = r if abs(r) < _NEAR or u == 0 else r + log(max(u / r, 1e-12)) / r
+        return deviate / sqrt(n * variance)
 
 
 def _deviate(tail: ArrayLike) -> FloatArray:

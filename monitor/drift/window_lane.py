@@ -37,7 +37,7 @@ class Evidence:
         meaningful: larger than the tolerance by its own uncertainty.
         fired: meaningful, and beyond its critical value.
         watched: the same at a tenth of the period.
-        expected: the expected share of an indicator's bins over those windows.
+        offset: what the season expected over those windows.
     """
 
     x: FloatArray
@@ -47,7 +47,7 @@ class Evidence:
     meaningful: NDArray[np.bool_]
     fired: NDArray[np.bool_]
     watched: NDArray[np.bool_]
-    expected: FloatArray
+    offset: FloatArray
 
 
 class WindowLane:
@@ -63,7 +63,7 @@ class WindowLane:
         self._scales = np.array(list(normal.scale_tails), np.int64)
         self._skewed = np.flatnonzero(normal.usual.dispersion.skewness)
         marked = normal.shares
-        self._indicators = np.flatnonzero(~np.isnan(marked))
+        self._is_indicator = ~np.isnan(marked)
         self.sd = np.sqrt(marked * (1 - marked))
         self._expected = marked + normal.usual.mean * self.sd
 
@@ -80,10 +80,10 @@ class WindowLane:
         n = np.cumsum(rows[::-1])[scales - 1]
         inverse_rows = np.cumsum(1 / rows[::-1])[scales - 1]
         variance = (inverse_rows / scales**2)[:, None] + self._beyond_rows[: scales.size]
-        expected = self._expected + _means(offsets, scales) * self.sd
         spread = np.sqrt(variance)
         z = x / spread
-        self._refine_shares(z, x, variance, n, expected)
+        offset = _means(offsets, scales)
+        self._refine_shares(z, x, variance, n, offset)
         self._refine_scales(z, x, variance, n)
         skewness = self.normal.usual.dispersion.skewness[self._skewed] / np.sqrt(scales)[:, None]
         z[:, self._skewed] = unskewed(z[:, self._skewed], skewness)
@@ -97,7 +97,7 @@ class WindowLane:
             meaningful=meaningful,
             fired=meaningful & (size >= self.critical),
             watched=meaningful & (size >= self._watch_critical),
-            expected=expected,
+            offset=offset,
         )
 
     def p_values(self, evidence: Evidence, scales: NDArray[np.int64], chosen: NDArray[np.int64]) -> FloatArray:
@@ -112,13 +112,18 @@ class WindowLane:
         sd = float(np.sqrt(variance))
         return max(float(self.critical[direction]) * sd, float(self.tolerance[direction]) + _SIGNIFICANT * sd)
 
+    def expected_share(self, offset: FloatArray, at: tuple[NDArray[np.int64], NDArray[np.int64]]) -> FloatArray:
+        """The share of an indicator's bins that its reference and season expect, at (scale, direction)."""
+        k = at[1]
+        expected: FloatArray = self._expected[k] + offset[at] * self.sd[k]
+        return expected
+
     def _refine_shares(
-        self, z: FloatArray, x: FloatArray, variance: FloatArray, n: FloatArray, expected: FloatArray
+        self, z: FloatArray, x: FloatArray, variance: FloatArray, n: FloatArray, offset: FloatArray
     ) -> None:
-        s, at = np.nonzero(np.abs(z[:, self._indicators]) > _REFINED_FROM)
+        s, k = np.nonzero((np.abs(z) > _REFINED_FROM) & self._is_indicator)
         if s.size:
-            k = self._indicators[at]
-            q = np.clip(expected[s, k], 1e-9, 1 - 1e-9)
+            q = np.clip(self.expected_share(offset, (s, k)), 1e-9, 1 - 1e-9)
             z[s, k] = indicator_deviate(x[s, k], q, self.sd[k], variance[s, k], n[s])
 
     def _refine_scales(self, z: FloatArray, x: FloatArray, variance: FloatArray, n: FloatArray) -> None:
