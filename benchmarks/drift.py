@@ -151,9 +151,7 @@ def goals_of(cases: dict[str, Runs]) -> list[Goal]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--quick", action="store_true", help="10k and 100k rows of 20 columns, one turn; Evidently at 10k"
-    )
+    parser.add_argument("--quick", action="store_true", help="10k and 100k rows × 20, one turn; Evidently at 10k")
     parser.add_argument("--peers", action="store_true", help="also Evidently and NannyML (make peers)")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
