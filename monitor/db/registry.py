@@ -1,6 +1,6 @@
 """Models, their versions, schemas and references: what is monitored, and what normal looked like."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, select, text
@@ -23,8 +23,8 @@ class ModelSettings:
     windows it could not tell drift from season. `positive` is the label of the positive class as text (None:
     regression, or labels are 0 and 1). `limit` is the owner's tolerance in units of the metric (None: the default of
     `monitor.performance.tolerance`). `sampling_rate` is the share of rows kept as traces; profiles count all.
-    `incidents` and `per_days` are the false-alarm budget of feature drift. `stress_level` is the level that alerts and
-    gates read.
+    `incidents` and `per_days` are the false-alarm budget of feature drift, `overrides` holds a
+    `monitor.drift.FeatureOverride` document by feature. `stress_level` is the level that alerts and gates read.
     """
 
     window_seconds: int = 86_400
@@ -38,6 +38,7 @@ class ModelSettings:
     incidents: float = 1.0
     per_days: float = 365.0
     sensitivity: str = "balanced"
+    overrides: Json = field(default_factory=dict)
     stress_level: str = "S2"
     stress_every_windows: int = 7
     policy: bool = True  # may propose retraining by itself

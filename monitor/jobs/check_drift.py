@@ -1,14 +1,19 @@
 """Did a feature move? Profiles of every row, window by window, through the detector."""
 
 from functools import partial
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from monitor.alerts.calendar import ExpectedEvent, expected_in
+from monitor.db.base import Json
+from monitor.db.calendar import expected_events
 from monitor.db.checks import CheckRun
 from monitor.db.jobs import Claimed
 from monitor.db.profiles import read_profile
-from monitor.drift import Detector, FalseAlarmBudget, Reference
+from monitor.db.registry import ModelSettings
+from monitor.drift import Detector, FalseAlarmBudget, FeatureOverride, Reference
 from monitor.drift.profile import Profile
 from monitor.drift.report import DriftReport, FeatureReport, over_ticks
 from monitor.errors import BadInput
@@ -29,7 +34,8 @@ def _prepare(tools: Tools, session: Session, subject: Subject, due: list[Due]) -
         return lambda session, one: _learning(session, subject)
     reference = subject.reference
     detector = _detector(session, subject, reference, due[0].window)
-    return lambda session, one: _check(session, subject, reference, detector, one.window)
+    events = expected_events(session, subject.model)
+    return lambda session, one: _check(session, subject, reference, detector, events, one.window)
 
 
 def _learning(session: Session, subject: Subject) -> Outcome:
@@ -42,7 +48,11 @@ def _learning(session: Session, subject: Subject) -> Outcome:
 def _detector(session: Session, subject: Subject, reference: Reference, first: Window) -> Detector:
     """The detector as the last check run left it, or a fresh one under a new reference."""
     settings = subject.settings
-    budget = FalseAlarmBudget(incidents=settings.incidents, per_days=settings.per_days)
+    asked: dict[str, Any] = {
+        "budget": FalseAlarmBudget(incidents=settings.incidents, per_days=settings.per_days),
+        "sensitivity": settings.sensitivity,
+        "overrides": _overrides(settings, reference),
+    }
     last = session.scalar(
         select(CheckRun)
         .where(
@@ -54,14 +64,38 @@ def _detector(session: Session, subject: Subject, reference: Reference, first: W
     )  # fmt: skip
     if last is not None and last.detector_state and last.document.get("reference_id") == subject.reference_id:
         try:
-            return Detector.restore(reference, last.detector_state, budget=budget, sensitivity=settings.sensitivity)
+            return Detector.restore(reference, last.detector_state, **asked)
         except BadInput:  # the state's format is older than this release
             pass
-    return Detector(reference, budget=budget, sensitivity=settings.sensitivity)
+    return Detector(reference, **asked)
 
 
-def _check(session: Session, subject: Subject, reference: Reference, detector: Detector, window: Window) -> Outcome:
-    document = {"reference_id": subject.reference_id}
+def _overrides(settings: ModelSettings, reference: Reference) -> dict[str, FeatureOverride]:
+    """What the owner declared of the features that the reference has."""
+    known = settings.overrides.items()
+    return {name: FeatureOverride.from_document(asked) for name, asked in known if name in reference.schema.names}
+
+
+def _terms(subject: Subject, detector: Detector) -> Json:
+    """What the window was judged by, kept with its run: settings may change, and what was judged stays."""
+    return {
+        "reference_id": subject.reference_id,
+        "terms": {
+            "incidents": detector.budget.incidents,
+            "per_days": detector.budget.per_days,
+            "ticks": detector.budget.ticks(detector.reference.width),
+            "tolerance": detector.sensitivity.tolerance,
+            "sensitivity": detector.sensitivity.value,
+            "overrides": {name: override.to_document() for name, override in sorted(detector.overrides.items())},
+        },
+    }
+
+
+def _check(
+    session: Session, subject: Subject, reference: Reference, detector: Detector, events: list[ExpectedEvent],
+    window: Window,
+) -> Outcome:  # fmt: skip
+    document = _terms(subject, detector)
     broken = session.scalar(
         select(CheckRun.sentence)
         .where(
@@ -74,7 +108,9 @@ def _check(session: Session, subject: Subject, reference: Reference, detector: D
     if broken is not None:
         sentence = f"the data are broken ({broken}): the detector did not see them"
         return Outcome(status="skipped", sentence=sentence, document=document, detector_state=detector.state())
-    report = _advanced(session, subject, reference, detector, window)
+    expected = expected_in(events, window)
+    document |= {"expected": expected} if expected else {}
+    report = _advanced(session, subject, reference, detector, events, window)
     return Outcome(
         status=report.status,
         sentence=report.sentence,
@@ -86,15 +122,16 @@ def _check(session: Session, subject: Subject, reference: Reference, detector: D
 
 
 def _advanced(
-    session: Session, subject: Subject, reference: Reference, detector: Detector, window: Window
-) -> DriftReport:
-    """The detector moved on over the ticks of a window, and what they come to."""
+    session: Session, subject: Subject, reference: Reference, detector: Detector, events: list[ExpectedEvent],
+    window: Window,
+) -> DriftReport:  # fmt: skip
+    """The detector moved on over the ticks of a window, and what they come to; ticks of an event are only shown."""
     reports, whole = [], Profile.empty(reference.binning)
     for tick in grid(window.start, window.end, subject.settings.tick):
         counted = read_profile(
             session, model_id=subject.model.id, version_id=subject.version.id, binning=reference.binning, window=tick
         ) or Profile.empty(reference.binning)
-        reports.append(detector.update(tick, counted))
+        reports.append(detector.update(tick, counted, expected=expected_in(events, tick)))
         whole += counted
     return reports[0] if len(reports) == 1 else over_ticks(reports, window, reference.total, whole)
 
@@ -104,7 +141,8 @@ def _measurements(report: DriftReport) -> tuple[Measurement, ...]:
 
 
 def _measurement(feature: FeatureReport) -> Measurement:
-    low, high = feature.interval
+    tested = feature.p_value is not None
+    low, high = feature.interval if tested else (None, None)
     return Measurement(
         subject=feature.name,
         metric="drift",
@@ -112,7 +150,7 @@ def _measurement(feature: FeatureReport) -> Measurement:
         statistic=feature.strength,
         p_value=feature.p_value,
         e_value=feature.e_value,
-        effect=feature.effect,
+        effect=feature.effect if tested else None,
         low=low,
         high=high,
         threshold=feature.threshold,

@@ -5,7 +5,8 @@ from collections.abc import Collection
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
-from monitor.db.alerts import Outbox
+from monitor.db.alerts import Outbox, due_wakes
+from monitor.db.engine import database_now
 from monitor.db.jobs import Job, enqueue
 from monitor.db.registry import Model, Version
 from monitor.jobs.due import Streams
@@ -19,7 +20,7 @@ FOLLOWING = {"quality": ("drift",), "drift": ("performance", "stress")}  # what 
 def plan(session: Session) -> int:
     """Write a job for every stream with due work; how many were written."""
     planned = sum(plan_model(session, model) for model in session.scalars(select(Model).order_by(Model.id)))
-    return planned + plan_delivery(session) + _plan_retention(session)
+    return planned + plan_delivery(session) + _plan_wakes(session) + _plan_retention(session)
 
 
 def plan_model(session: Session, model: Model, kinds: Collection[str] = CHECKS) -> int:
@@ -52,6 +53,13 @@ def plan_delivery(session: Session) -> int:
     if not session.scalar(select(due)):
         return 0
     return int(enqueue(session, "deliver", stream="deliver", payload={}, by=BY) is not None)
+
+
+def _plan_wakes(session: Session) -> int:
+    """A job when a snooze is over."""
+    if not due_wakes(session, database_now(session)):
+        return 0
+    return int(enqueue(session, "wake", stream="wake", payload={}, by=BY) is not None)
 
 
 def _plan_retention(session: Session) -> int:

@@ -99,10 +99,12 @@ def _continued(newest: Alert | None, signal: Signal) -> Alert | None:
     """The alert that the signal goes on with; None begins a new one.
 
     Drift of the same features that comes back within seven days is the same incident: its alert opens again, without a
-    new message.
+    new message. One that a person ended is over: under a new baseline it would be another drift.
     """
     if newest is None or newest.state != AlertState.RESOLVED:
         return newest
+    if newest.resolution is not None:
+        return None
     snapshot = AlertSnapshot.from_document(newest.snapshot)
     same = not set(signal.culprits).isdisjoint(newest.culprits)
     back = signal.kind is AlertKind.DRIFT and signal.condition is Condition.FIRING and same

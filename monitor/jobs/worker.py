@@ -34,6 +34,7 @@ HANDLERS = {  # imported when first needed: torch and Evidently cost seconds
     "retrain": "monitor.jobs.retrain:run",
     "promote": "monitor.jobs.promote:run",
     "retain": "monitor.jobs.retain:run",
+    "wake": "monitor.jobs.wake:run",
 }
 _IDLE_SECONDS = 0.5
 _LONGEST_ERROR = 2_000
