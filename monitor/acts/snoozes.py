@@ -58,24 +58,44 @@ def snooze_feature(
     )  # fmt: skip
 
 
-def end_snooze(session: Session, snoozed: Silence, *, by: Actor, now: datetime) -> None:
-    """Let messages through again from now on; what was withheld meanwhile is not sent.
+def wake_alert(session: Session, alert: Alert, *, by: Actor, now: datetime) -> None:
+    """Let messages about an alert through again from now on; what was withheld meanwhile is not sent.
 
     Raises:
         NotAllowed: `by` may not silence.
-        StaleDecision: it is over already.
+        StaleDecision: it is not snoozed, or is quiet because its features are.
     """
     authorize(by, Action.ACKNOWLEDGE)
-    session.refresh(snoozed, with_for_update=True)
-    if snoozed.until <= now:
-        raise StaleDecision("this snooze is over already")
-    snoozed.until = snoozed.woken_at = now
+    standing = session.scalars(_standing(now).where(Silence.alert_id == alert.id)).all()
+    if not standing:
+        raise StaleDecision(f"alert {alert.id} is not snoozed itself: see whether its features are")
+    _end(session, standing, session.get_one(Model, alert.model_id), subject=f"alert:{alert.id}", by=by, now=now)
+
+
+def wake_feature(session: Session, model: Model, feature: str, *, by: Actor, now: datetime) -> None:
+    """Let messages about drift of a feature through again from now on; what was withheld meanwhile is not sent.
+
+    Raises:
+        NotAllowed: `by` may not silence.
+        StaleDecision: it is not snoozed.
+    """
+    authorize(by, Action.ACKNOWLEDGE)
+    standing = session.scalars(_standing(now).where(Silence.model_id == model.id, Silence.feature == feature)).all()
+    if not standing:
+        raise StaleDecision(f"{feature} of {model.name} is not snoozed")
+    _end(session, standing, model, subject=f"model:{model.id}", by=by, now=now)
+
+
+def _end(
+    session: Session, standing: Sequence[Silence], model: Model, *, subject: str, by: Actor, now: datetime
+) -> None:
+    for snoozed in standing:
+        snoozed.until = snoozed.woken_at = now
     session.flush()
-    model = session.get(Model, snoozed.model_id) if snoozed.model_id else None
-    subject = f"alert:{snoozed.alert_id}" if snoozed.alert_id else f"model:{snoozed.model_id}"
+    feature = standing[0].feature
     record(
-        session, "feature.snooze_ended" if snoozed.feature else "alert.snooze_ended", by=by.id,
-        subject=subject, at=now, model=model.name if model else None, feature=snoozed.feature,
+        session, "feature.woken" if feature else "alert.woken", by=by.id, subject=subject, at=now, model=model.name,
+        feature=feature,
     )  # fmt: skip
 
 

@@ -1,17 +1,15 @@
 """The HTTP API, mounted at /v1: what programs may read and decide, by the same acts as the dashboard."""
 
-from collections.abc import Iterator
-from typing import Annotated
-
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from monitor.acts import retraining as acts
+from monitor.api import deciding
 from monitor.api.bodies import ChampionOut, Decision, Done, ModelOut, RollBack, VerdictOut
-from monitor.api.sessions import actor_of
-from monitor.db.engine import database_now, transaction
+from monitor.api.requests import NotSignedIn, Open, Someone
+from monitor.db.engine import database_now
 from monitor.db.read_model import model_history
 from monitor.db.read_overview import overview
 from monitor.db.registry import champion, model_named
@@ -25,15 +23,10 @@ from monitor.errors import (
     StaleDecision,
     Unavailable,
 )
-from monitor.governance.roles import Actor
 
 STATUS = {NotFound: 404, StaleDecision: 409, IllegalTransition: 409, NotAllowed: 403, Unavailable: 503, BadInput: 422}
 MAX_WINDOWS = 10_000
 routes = APIRouter()
-
-
-class NotSignedIn(NotAllowed):
-    """The request names no live session."""
 
 
 def api(engine: Engine) -> FastAPI:
@@ -42,24 +35,8 @@ def api(engine: Engine) -> FastAPI:
     app.state.engine = engine
     app.add_exception_handler(HoldfastError, _refused)
     app.include_router(routes)
+    app.include_router(deciding.routes)
     return app
-
-
-def signed_in(request: Request) -> Actor:
-    actor = actor_of(request, request.app.state.engine)
-    if actor is None:
-        raise NotSignedIn("sign in first: `holdfast link` prints a link")
-    return actor
-
-
-def opened(request: Request) -> Iterator[Session]:
-    """One transaction a request; an act and what it writes commit together or not at all."""
-    with transaction(request.app.state.engine) as session:
-        yield session
-
-
-Someone = Annotated[Actor, Depends(signed_in)]
-Open = Annotated[Session, Depends(opened, scope="function")]  # committed before the answer is sent
 
 
 @routes.get("/models")

@@ -7,7 +7,7 @@ os.environ.setdefault("DO_NOT_TRACK", "1")  # before any library of the platform
 
 import typer
 
-from monitor.cli import database, look, models, platform, processes
+from monitor.cli import calendar, checking, database, deciding, look, models, platform, processes
 from monitor.cli.demo import command as demo
 from monitor.errors import HoldfastError
 
@@ -19,11 +19,14 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (demo, platform, look, models, processes):
+for group in (demo, platform, look, models, checking, processes):
     group.register(app)
 app.add_typer(database.app, name="db")
 app.add_typer(models.app, name="model")
 app.add_typer(models.routes, name="route")
+app.add_typer(deciding.baseline, name="baseline")
+app.add_typer(deciding.alert, name="alert")
+app.add_typer(calendar.app, name="calendar")
 
 USER_ERROR = 2
 

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from monitor.alerts.calendar import LONGEST_NAME, ExpectedEvent
 from monitor.errors import BadInput
-from monitor.windows import Window
+from monitor.windows import Window, moment_of, parse_moment
 
 MOST_BYTES = 4 * 2**20
 _DAY = timedelta(days=1)
@@ -70,19 +70,13 @@ class _Entry:
 def _event(found: "_Entry | BadInput") -> ExpectedEvent:
     if isinstance(found, BadInput):
         raise found
-    start = _moment(found.start)
-    end = _moment(found.end) if found.end is not None else None
+    start = moment_of(found.start)
+    end = moment_of(found.end) if found.end is not None else None
     if end is None or end == start:
         whole_day = not isinstance(found.start, datetime)
         end = start + (found.duration or (_DAY if whole_day else timedelta(hours=1)))
     name = " ".join(found.name.split())[:LONGEST_NAME] or "event"
     return ExpectedEvent(name=name, span=Window(start, end), yearly=_is_yearly(found.rule, found.start))
-
-
-def _moment(found: date) -> datetime:
-    if not isinstance(found, datetime):
-        return datetime(found.year, found.month, found.day, tzinfo=UTC)
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 def _text(path: Path) -> str:
@@ -119,19 +113,6 @@ def _csv_entry(row: Mapping[str, str | None]) -> _Entry | BadInput:
         end += _DAY  # a person's “until the 27th” includes the 27th
     rule = "FREQ=YEARLY" if yearly in _TRUE else ""
     return _Entry(name=(row.get("name") or "").strip(), start=start, end=end, rule=rule)
-
-
-def parse_moment(text: str) -> date:
-    """A day, or a moment of one; without a zone it is UTC.
-
-    >>> parse_moment("2026-11-27"), parse_moment("2026-11-27 08:00+01:00").isoformat()
-    (datetime.date(2026, 11, 27), '2026-11-27T08:00:00+01:00')
-    """
-    text = text.strip()
-    try:
-        return date.fromisoformat(text) if len(text) == 10 else datetime.fromisoformat(text)
-    except ValueError as error:
-        raise BadInput(f"expected a day or time such as 2026-11-27 or 2026-11-27T08:00, got {text!r}") from error
 
 
 def _ics_entries(text: str, name: str) -> Iterator[tuple[int, _Entry | BadInput]]:

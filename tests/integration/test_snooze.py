@@ -7,7 +7,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from monitor.acts.alerts import add_route
-from monitor.acts.snoozes import end_snooze, snooze_alert, snooze_feature
+from monitor.acts.snoozes import snooze_alert, snooze_feature, wake_alert, wake_feature
 from monitor.alerts import Message, Severity
 from monitor.db.alerts import Alert, Outbox, Silence, queue_messages
 from monitor.db.engine import database_now
@@ -117,11 +117,16 @@ def test_snoozing_again_moves_its_end_and_the_same_again_is_stale(session: Sessi
 
 def test_a_snooze_that_a_person_ends_lets_messages_through_and_sends_none_itself(session: Session, alert: Alert):
     now = database_now(session)
-    snoozed = snooze_alert(session, alert, until=now + HOUR, reason="campaign", by=OMAR, now=now)
-    end_snooze(session, snoozed, by=VAL, now=now)
+    model = session.get_one(Model, alert.model_id)
+    snooze_alert(session, alert, until=now + HOUR, reason="campaign", by=OMAR, now=now)
+    snooze_feature(session, model, "age", until=now + HOUR, reason="campaign", by=OMAR, now=now)
+    wake_alert(session, alert, by=VAL, now=now)
+    wake_feature(session, model, "age", by=VAL, now=now)
     assert (wake(session, now), owe(session, alert, "k")) == (0, 1)
-    with pytest.raises(StaleDecision, match="over already"):
-        end_snooze(session, snoozed, by=VAL, now=now)
+    with pytest.raises(StaleDecision, match="is not snoozed itself"):
+        wake_alert(session, alert, by=VAL, now=now)
+    with pytest.raises(StaleDecision, match="age of fraud is not snoozed"):
+        wake_feature(session, model, "age", by=VAL, now=now)
 
 
 def test_an_impossible_snooze_is_a_sentence(session: Session, alert: Alert):

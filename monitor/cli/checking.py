@@ -1,0 +1,323 @@
+"""`holdfast check`: the drift checks of one model now, what they found, and with --explain why they fired or not."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from monitor.cli.models import Door, open_door
+from monitor.cli.platform import HomeOption, say
+from monitor.errors import BadInput, Unavailable
+from monitor.windows import Window, parse_moment, span_of
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from monitor.db.read_checks import DriftCheck
+    from monitor.db.registry import Model
+    from monitor.drift.why import Terms, Why
+
+INCIDENT_OPEN = 1
+_KINDS = ("check_quality", "check_drift")
+_MOST_WINDOWS = 1_000
+_WAIT_SECONDS = 120.0
+_NEAREST = 3  # features that are explained though they did not move
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(check)
+
+
+def check(
+    model: Annotated[str, typer.Argument(help="The model's name.")],
+    window: Annotated[
+        str,
+        typer.Option("--window", help="last, a number of newest windows, START, or START..END (UTC; END included)."),
+    ] = "last",
+    explain: Annotated[bool, typer.Option("--explain", help="Say in words and numbers why it fired or not.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    home: HomeOption = None,
+) -> None:
+    """Run the drift checks that are due, and show a window. Exit code 1: a drift incident is open; 0: none; 2: error.
+
+    A window that was checked before is only read: nothing is advanced, and nobody is told.
+    """
+    asked = Asked.of(window)
+    with open_door(home) as door:
+        shown = _shown(door, model, asked)
+    if as_json:
+        print(json.dumps({"model": model, "windows": [one.to_document(explain=explain) for one in shown]}))
+    else:
+        for one in shown:
+            _print(model, one, explain=explain)
+    if any(one.check.is_open for one in shown):
+        raise typer.Exit(INCIDENT_OPEN)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Which windows to show: the newest so many, or those that share a moment with a span."""
+
+    newest: int | None = None
+    span: Window | None = None
+
+    @classmethod
+    def of(cls, text: str) -> "Asked":
+        """What `--window` says.
+
+        >>> Asked.of("2026-11-27").span.width, Asked.of("7").newest
+        (datetime.timedelta(days=1), 7)
+        """
+        text = text.strip()
+        if text == "last":
+            return cls(newest=1)
+        if text.isdecimal() and len(text) < 5:
+            if not 0 < int(text) <= _MOST_WINDOWS:
+                raise BadInput(f"expected 1 to {_MOST_WINDOWS:,} windows, got {text}")
+            return cls(newest=int(text))
+        first, dots, last = text.partition("..")
+        start = parse_moment(first)
+        if not dots and isinstance(start, datetime):
+            return cls(span=span_of(start, start + timedelta(microseconds=1)))
+        return cls(span=span_of(start, parse_moment(last) if dots else None))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """A window with the explanation of its check."""
+
+    check: "DriftCheck"
+    terms: "Terms"
+    why: "Why"
+
+    def to_document(self, *, explain: bool) -> dict[str, Any]:
+        """As plain JSON values."""
+        report = self.check.report
+        kept = ("status", "state", "alarm", "reopened", "rows", "sentence", "culprits", "expected", "features")
+        span = {"start": self.check.window.start.isoformat(), "end": self.check.window.end.isoformat()}
+        document = {
+            "version": self.check.version,
+            "window": span,
+            "incident_open": self.check.is_open,
+            **{name: report[name] for name in kept if name in report},
+        }
+        return document | ({"why": self.why.to_document()} if explain else {})
+
+
+def _shown(door: Door, name: str, asked: Asked) -> list[Shown]:
+    """The windows asked for; due checks are run first, unless what is asked for was checked already."""
+    from monitor.db.registry import model_named
+
+    with door.transaction() as session:
+        found = [] if asked.newest else _read(session, model_named(session, name), asked)
+    if not found:
+        run_due(door, name)
+    with door.transaction() as session:
+        model = model_named(session, name)
+        found = found or _read(session, model, asked)
+        if not found:
+            raise BadInput(_nothing(session, model))
+        return [_explained(session, model, one) for one in found]
+
+
+def _read(session: "Session", model: "Model", asked: Asked) -> "list[DriftCheck]":
+    from monitor.db.read_checks import drift_checks_in, newest_drift_checks
+
+    if asked.span is not None:
+        return drift_checks_in(session, model, asked.span)[-_MOST_WINDOWS:]
+    return newest_drift_checks(session, model, asked.newest or 1)
+
+
+def _nothing(session: "Session", model: "Model") -> str:
+    """Why there is no window to show."""
+    from monitor.db.read_checks import checked_span
+
+    span = checked_span(session, model)
+    if span is None:
+        return (
+            f"no window of {model.name} can be checked for drift yet: it needs a whole window of traffic after its "
+            "reference; take some in, for example with holdfast watch"
+        )
+    return (
+        f"expected a window among those that were checked, {span.start:%Y-%m-%d %H:%M} to {span.end:%Y-%m-%d %H:%M} "
+        "UTC; the windows before are the reference, and later ones have not closed yet"
+    )
+
+
+def _explained(session: "Session", model: "Model", one: "DriftCheck") -> Shown:
+    from monitor.db.read_checks import snoozed_features
+    from monitor.db.registry import Reference
+    from monitor.drift import Reference as Normal
+    from monitor.drift.why import explain, scatter_of
+
+    row = session.get(Reference, one.document.get("reference_id") or 0)
+    reference = Normal.from_document(row.document) if row is not None else None
+    terms = _terms(model, one, reference.width if reference else None)
+    snoozed = {
+        feature: f"until {until:%-d %b %Y %H:%M} UTC by {author}"
+        for feature, (until, author) in snoozed_features(session, model).items()
+    }
+    scatter = scatter_of(reference) if reference is not None else None
+    return Shown(check=one, terms=terms, why=explain(one.report, terms, scatter=scatter, snoozed=snoozed))
+
+
+def _terms(model: "Model", one: "DriftCheck", width: timedelta | None) -> "Terms":
+    """What the window was judged by; what the model asks for now where the run is too old to tell."""
+    from monitor.db.registry import ModelSettings
+    from monitor.drift import FalseAlarmBudget
+    from monitor.drift.why import Terms
+
+    if "terms" in one.document:
+        return Terms.from_document(one.document["terms"])
+    settings = ModelSettings.of(model)
+    budget = FalseAlarmBudget(incidents=settings.incidents, per_days=settings.per_days)
+    return Terms.from_document(
+        {
+            "incidents": settings.incidents,
+            "per_days": settings.per_days,
+            "ticks": budget.ticks(width or settings.tick),
+            "sensitivity": settings.sensitivity,
+            "overrides": settings.overrides,
+        }
+    )
+
+
+def run_due(door: Door, name: str) -> int:
+    """Run the quality and drift checks of a model that are due; how many windows of drift were checked.
+
+    Raises:
+        Unavailable: another worker holds them, and is not done within two minutes.
+    """
+    from monitor.db.read_checks import is_being_checked
+    from monitor.db.registry import model_named, versions
+    from monitor.jobs.plan import plan_model
+    from monitor.jobs.worker import drain_versions
+
+    with door.transaction() as session:
+        model = model_named(session, name)
+        ids = [version.id for version in versions(session, model)]
+        total = _windows_due(session, model)
+        plan_model(session, model, ("quality", "drift"))
+    checked: list[str] = []
+    with _progress(total, f"checking {name}") as advance:
+
+        def note(kind: str) -> None:
+            checked.append(kind)
+            advance()
+
+        begun = time.monotonic()
+        while True:
+            drain_versions(replace(door.tools, checked=note), ids, kinds=_KINDS)
+            with door.transaction() as session:
+                if not is_being_checked(session, ids):
+                    return checked.count("drift")
+            if time.monotonic() - begun > _WAIT_SECONDS:
+                raise Unavailable(f"another worker is checking {name} and is not done yet: try again in a while")
+            time.sleep(0.3)
+
+
+def _windows_due(session: "Session", model: "Model") -> int:
+    """Checks ahead: each window is looked at for quality and then for drift."""
+    from monitor.jobs.due import Streams
+
+    if model.watermark is None:
+        return 0
+    streams = Streams(session, model)
+    return sum(2 * len(streams.due(one, "quality")) + len(streams.due(one, "drift")) for one in streams.versions)
+
+
+@contextmanager
+def _progress(total: int, what: str) -> Iterator[Callable[[], None]]:
+    """A bar on stderr, on a terminal and where there is something to wait for."""
+    if not total or not sys.stderr.isatty():
+        if total:
+            say(f"{what}: {(total + 1) // 2:,} windows are due")
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)
+
+
+def _print(model: str, one: Shown, *, explain: bool) -> None:
+    check, report = one.check, one.check.report
+    state = f", {report['state']}" if report.get("state") else ""
+    print(f"{model} {check.version}, {_span(check.window)}: {check.rows:,} rows, {check.status}{state}")
+    print(f"  {one.why.model[0]}")
+    if report.get("features"):
+        _print_table(one)
+    if not explain:
+        print()
+        return
+    print("Why")
+    for sentence in one.why.model[1:]:
+        print(f"  {sentence}")
+    for name in _worth_telling(one):
+        print(f"  {name}")
+        for sentence in one.why.features[name]:
+            print(f"    {sentence}")
+    print()
+
+
+def _worth_telling(one: Shown) -> list[str]:
+    """The features that moved, and those nearest to firing; --json holds all of them."""
+    features = one.check.report.get("features") or {}
+    moved = [name for name in one.why.features if features[name].get("moved")]
+    tested = [name for name in one.why.features if features[name].get("p_value") is not None]
+    return list(dict.fromkeys([*moved, *(tested or list(one.why.features))[:_NEAREST]]))
+
+
+def _print_table(one: Shown) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name, justify in _COLUMNS:
+        table.add_column(name, justify=justify, overflow="fold")
+    features = one.check.report["features"]
+    for name in one.why.features:
+        table.add_row(*_row(features[name], one.terms), style="bold" if features[name].get("moved") else None)
+    width = None if sys.stdout.isatty() else 160
+    Console(file=sys.stdout, width=width, highlight=False, markup=False).print(table)
+
+
+_COLUMNS: tuple[tuple[str, Any], ...] = (
+    ("feature", "left"), ("status", "left"), ("effect [95 % interval]", "left"), ("threshold", "right"),
+    ("evidence", "right"), ("lane", "left"), ("what", "left"),
+)  # fmt: skip
+
+
+def _row(feature: dict[str, Any], terms: "Terms") -> tuple[str, ...]:
+    """A feature's cells; evidence is how near it is to firing."""
+    from monitor.drift.why import nearness
+
+    tested = feature.get("p_value") is not None
+    muted = terms.of(feature["name"]).is_muted
+    low, high = feature["interval"]
+    threshold = feature.get("threshold")
+    return (
+        feature["name"],
+        "muted" if muted else feature["status"],
+        f"{feature['effect']:+.3f} [{low:+.3f}, {high:+.3f}]" if tested else "",
+        f"{threshold:.3f}" if tested and threshold is not None else "",
+        f"{100 * nearness(feature, terms):.0f} %" if tested and not muted else "",
+        feature.get("lane") or "",
+        feature.get("sentence") or "",
+    )
+
+
+def _span(window: Window) -> str:
+    whole = window.start.time() == window.end.time() == datetime.min.time()
+    pattern = "%Y-%m-%d" if whole else "%Y-%m-%d %H:%M"
+    if whole and window.width == timedelta(days=1):
+        return f"{window.start:%Y-%m-%d}"
+    return f"{window.start.strftime(pattern)} to {window.end.strftime(pattern)} UTC"
