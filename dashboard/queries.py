@@ -7,7 +7,16 @@ import streamlit as st
 from sqlalchemy.orm import Session
 
 from dashboard import place
-from monitor.db import read_alerts, read_drift, read_model, read_overview, read_retraining, read_robustness
+from monitor.acts import baselines
+from monitor.db import (
+    read_alerts,
+    read_declared,
+    read_drift,
+    read_model,
+    read_overview,
+    read_retraining,
+    read_robustness,
+)
 from monitor.db.engine import transaction
 
 TTL_SECONDS = 5
@@ -43,6 +52,8 @@ overview = _kept(read_overview.overview)
 model_history = _kept(read_model.model_history)
 drift_history = _kept(read_drift.drift_history)
 histogram = _kept(read_drift.histogram)
+declared = _now(read_declared.declared)
+proposed_baseline = _now(baselines.proposed_baseline)
 robustness_history = _kept(read_robustness.robustness_history)
 alert_list = _kept(read_alerts.alert_list)
 alert_page = _now(read_alerts.alert_page)

@@ -5,7 +5,7 @@ from datetime import datetime
 import pandas as pd
 import streamlit as st
 
-from dashboard import actions, charts, controls, queries, states, times
+from dashboard import actions, charts, controls, declaring, queries, states, times
 from monitor.db.read_drift import DriftHistory
 
 HELD = "Squares: the detector held the feature responsible, within the false-alarm budget."
@@ -120,3 +120,4 @@ st.dataframe(
     },
 )
 _report(drift, drift.newest()["starts"].iloc[0].to_pydatetime())
+declaring.show(name, feature)

@@ -13,11 +13,20 @@ from monitor.db.audit import record
 from monitor.db.jobs import enqueue
 from monitor.db.profiles import read_profile
 from monitor.db.read_baseline import checked_windows, open_drift_alert, sound_windows
-from monitor.db.registry import Model, ModelSettings, Reference, Version, feature_schema, reference_for
+from monitor.db.registry import (
+    Model,
+    ModelSettings,
+    Reference,
+    Version,
+    champion,
+    feature_schema,
+    model_named,
+    reference_for,
+)
 from monitor.drift import Profile
 from monitor.drift import Reference as Normal
 from monitor.drift.reference import MIN_ROWS, MIN_WINDOW_ROWS, MIN_WINDOWS
-from monitor.errors import BadInput, NotEnoughData, StaleDecision
+from monitor.errors import BadInput, NotEnoughData, NotFound, StaleDecision
 from monitor.governance import POLICY, Action, Actor, authorize
 from monitor.windows import Window, grid
 
@@ -129,6 +138,22 @@ def baseline_windows(
     if len(sound) < MIN_WINDOWS:
         raise NotEnoughData(_too_few(sound, len(sound), MIN_WINDOWS - len(sound)))
     return sound
+
+
+def proposed_baseline(session: Session, name: str) -> str:
+    """What `accept_baseline` would take for the champion of a model without further choice, or why it cannot."""
+    model = model_named(session, name)
+    try:
+        version = champion(session, model)
+        chosen = baseline_windows(session, model, version)
+    except (BadInput, NotFound) as error:
+        return str(error)
+    alert = open_drift_alert(session, model)
+    why = "those of the open incident" if alert is not None and alert.version_id == version.id else "the newest"
+    return (
+        f"{len(chosen)} windows, {why}, from {chosen[0].start:%-d %b %Y} to {chosen[-1].end:%-d %b %Y} (UTC), would "
+        f"define what is normal for {version.name}."
+    )
 
 
 def _learned(session: Session, model: Model, version: Version, present: Normal, chosen: list[Window]) -> Normal:

@@ -151,7 +151,7 @@ def _nothing(session: "Session", model: "Model") -> str:
 
 
 def _explained(session: "Session", model: "Model", one: "DriftCheck") -> Shown:
-    from monitor.db.read_checks import snoozed_features
+    from monitor.db.read_declared import declared
     from monitor.db.registry import Reference
     from monitor.drift import Reference as Normal
     from monitor.drift.why import explain, scatter_of
@@ -160,8 +160,8 @@ def _explained(session: "Session", model: "Model", one: "DriftCheck") -> Shown:
     reference = Normal.from_document(row.document) if row is not None else None
     terms = _terms(model, one, reference.width if reference else None)
     snoozed = {
-        feature: f"until {until:%-d %b %Y %H:%M} UTC by {author}"
-        for feature, (until, author) in snoozed_features(session, model).items()
+        feature: f"until {snooze.until:%-d %b %Y %H:%M} UTC by {snooze.by}"
+        for feature, snooze in declared(session, model.name).snoozed.items()
     }
     scatter = scatter_of(reference) if reference is not None else None
     return Shown(check=one, terms=terms, why=explain(one.report, terms, scatter=scatter, snoozed=snoozed))

@@ -48,8 +48,8 @@ def accept_baseline(
         accepted = baselines.accept_baseline(
             session, row, chosen, span=span, last=last, reason=reason, by=COMMAND_LINE, now=database_now(session)
         )
-        span = f"{accepted.starts:%Y-%m-%d %H:%M} to {accepted.ends:%Y-%m-%d %H:%M} UTC"
-        print(f"{model} {chosen.name}: {accepted.windows} windows, {span}, {accepted.rows:,} rows are the baseline now")
+        when = f"{accepted.starts:%Y-%m-%d %H:%M} to {accepted.ends:%Y-%m-%d %H:%M} UTC"
+        print(f"{model} {chosen.name}: {accepted.windows} windows, {when}, {accepted.rows:,} rows are the baseline now")
 
 
 def _span(since: str | None, until: str | None) -> Window | None:

@@ -2,13 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from monitor.db.alerts import Silence, standing_silences
 from monitor.db.checks import CheckRun
 from monitor.db.jobs import LIVE, Job
 from monitor.db.registry import Model, Version
@@ -57,12 +55,6 @@ def checked_span(session: Session, model: Model) -> Window | None:
         )
     ).one()
     return Window(first, last) if first is not None else None
-
-
-def snoozed_features(session: Session, model: Model) -> dict[str, tuple[datetime, str]]:
-    """Until when messages about a feature are withheld, and by whom."""
-    standing = session.scalars(standing_silences().where(Silence.model_id == model.id, Silence.feature.is_not(None)))
-    return {silence.feature: (silence.until, silence.author) for silence in standing if silence.feature}
 
 
 def is_being_checked(session: Session, versions: Iterable[int]) -> bool:
