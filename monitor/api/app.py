@@ -7,8 +7,8 @@ from sqlalchemy.orm import Session
 
 from monitor.acts import retraining as acts
 from monitor.api import deciding
+from monitor.api.asking import NotSignedIn, Open, Someone
 from monitor.api.bodies import ChampionOut, Decision, Done, ModelOut, RollBack, VerdictOut
-from monitor.api.requests import NotSignedIn, Open, Someone
 from monitor.db.engine import database_now
 from monitor.db.read_model import model_history
 from monitor.db.read_overview import overview

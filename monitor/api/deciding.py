@@ -8,8 +8,8 @@ from pydantic import AwareDatetime, BaseModel, Field, model_validator
 
 from monitor.acts import baselines, calendar, detection, snoozes
 from monitor.alerts.calendar import LONGEST_NAME, ExpectedEvent
+from monitor.api.asking import Open, Someone
 from monitor.api.bodies import Done
-from monitor.api.requests import Open, Someone
 from monitor.db.alerts import Alert
 from monitor.db.calendar import CalendarEvent, calendar_of, whole_calendar
 from monitor.db.engine import database_now

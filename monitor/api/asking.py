@@ -1,4 +1,4 @@
-"""What every route of the API is handed: the signed-in person, and one transaction."""
+"""Who asks, and the transaction that a request has for itself."""
 
 from collections.abc import Iterator
 from typing import Annotated
