@@ -1,12 +1,13 @@
 """Routes for what people say about drift: baselines, snoozes, the calendar, and what the detector is asked for."""
 
+from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any, Self
 
 from fastapi import APIRouter
 from pydantic import AwareDatetime, BaseModel, Field, model_validator
 
-from monitor.acts import baselines, calendar, detection, snoozes
+from monitor.acts import baselines, calendar, detection, segments, snoozes
 from monitor.alerts.calendar import LONGEST_NAME, ExpectedEvent
 from monitor.api.asking import Open, Someone
 from monitor.api.bodies import Done
@@ -15,6 +16,7 @@ from monitor.db.calendar import CalendarEvent, calendar_of, whole_calendar
 from monitor.db.engine import database_now
 from monitor.db.read_baseline import baselines as baselines_of
 from monitor.db.registry import ModelSettings, champion, model_named, version_named
+from monitor.db.segments import Segment, segment_monitor, segments_of
 from monitor.drift import FeatureOverride
 from monitor.errors import NotFound
 from monitor.windows import Window, span_of
@@ -105,6 +107,25 @@ class DetectionIn(BaseModel):
     incidents: float | None = None
     per_days: float | None = None
     features: dict[str, OverrideIn | None] = Field(default_factory=dict)
+
+
+class SegmentIn(BaseModel):
+    """A level of a feature, `channel=app`, and the overrides that hold within it."""
+
+    segment: str = Field(min_length=3, max_length=300)
+    features: dict[str, OverrideIn] = Field(default_factory=dict)
+
+
+class SegmentOut(BaseModel):
+    """A segment with a drift stream of its own."""
+
+    segment: str
+    since: datetime | None
+    features: dict[str, Any]
+
+    @classmethod
+    def of(cls, declared: Segment) -> Self:
+        return cls(segment=declared.name, since=declared.begins, features=declared.overrides)
 
 
 class DetectionOut(BaseModel):
@@ -207,6 +228,30 @@ def remove_event(event_id: int, actor: Someone, session: Open) -> Done:
     return Done(sentence=f"{gone.name} is not expected any more")
 
 
+@routes.get("/models/{name}/segments")
+def list_segments(name: str, actor: Someone, session: Open) -> list[SegmentOut]:
+    """The declared segments, each with a drift stream of its own."""
+    monitor = segment_monitor(session, model_named(session, name))
+    return [SegmentOut.of(one) for one in segments_of(monitor).values()] if monitor is not None else []
+
+
+@routes.post("/models/{name}/segments")
+def declare_segment(name: str, asked: SegmentIn, actor: Someone, session: Open) -> SegmentOut:
+    """Watch a segment by itself from the next window on."""
+    declared = segments.declare_segment(
+        session, model_named(session, name), asked.segment, features=_overrides(asked.features), by=actor,
+        now=database_now(session),
+    )  # fmt: skip
+    return SegmentOut.of(declared)
+
+
+@routes.delete("/models/{name}/segments/{segment}")
+def remove_segment(name: str, segment: str, actor: Someone, session: Open) -> Done:
+    """End the stream of a segment."""
+    segments.remove_segment(session, model_named(session, name), segment, by=actor, now=database_now(session))
+    return Done(sentence=f"{segment} is not watched by itself any more")
+
+
 @routes.get("/models/{name}/detection")
 def read_detection(name: str, actor: Someone, session: Open) -> DetectionOut:
     """What the drift detector of a model is asked for."""
@@ -217,14 +262,18 @@ def read_detection(name: str, actor: Someone, session: Open) -> DetectionOut:
 def configure_detection(name: str, asked: DetectionIn, actor: Someone, session: Open) -> DetectionOut:
     """Change it from the next window on."""
     features = {
-        feature: FeatureOverride(**override.model_dump()) if override else None
-        for feature, override in asked.features.items()
+        **dict.fromkeys(asked.features),  # null takes an override back
+        **_overrides({name: one for name, one in asked.features.items() if one is not None}),
     }
     settings = detection.configure_detection(
         session, model_named(session, name), sensitivity=asked.sensitivity, incidents=asked.incidents,
         per_days=asked.per_days, features=features, by=actor, now=database_now(session),
     )  # fmt: skip
     return DetectionOut.of(settings)
+
+
+def _overrides(asked: Mapping[str, OverrideIn]) -> dict[str, FeatureOverride]:
+    return {name: FeatureOverride(tolerance=one.tolerance, weight=one.weight) for name, one in asked.items()}
 
 
 def _alert(session: Open, alert_id: int) -> Alert:

@@ -7,7 +7,7 @@ os.environ.setdefault("DO_NOT_TRACK", "1")  # before any library of the platform
 
 import typer
 
-from monitor.cli import calendar, checking, database, deciding, look, models, platform, processes
+from monitor.cli import calendar, checking, database, deciding, look, models, platform, processes, segments
 from monitor.cli.demo import command as demo
 from monitor.errors import HoldfastError
 
@@ -27,6 +27,7 @@ app.add_typer(models.routes, name="route")
 app.add_typer(deciding.baseline, name="baseline")
 app.add_typer(deciding.alert, name="alert")
 app.add_typer(calendar.app, name="calendar")
+app.add_typer(segments.app, name="segment")
 
 USER_ERROR = 2
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from monitor.drift.why import Terms, Why
 
 INCIDENT_OPEN = 1
-_KINDS = ("check_quality", "check_drift")
+_KINDS = ("check_quality", "check_drift", "check_segments")
 _MOST_WINDOWS = 1_000
 _WAIT_SECONDS = 120.0
 _NEAREST = 3  # features that are explained though they did not move
@@ -41,6 +41,9 @@ def check(
         typer.Option("--window", help="last, a number of newest windows, START, or START..END (UTC; END included)."),
     ] = "last",
     explain: Annotated[bool, typer.Option("--explain", help="Say in words and numbers why it fired or not.")] = False,
+    segment: Annotated[
+        str | None, typer.Option("--segment", help="A declared segment instead of all rows.", show_default=False)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     home: HomeOption = None,
 ) -> None:
@@ -50,7 +53,7 @@ def check(
     """
     asked = Asked.of(window)
     with open_door(home) as door:
-        shown = _shown(door, model, asked)
+        shown = _shown(door, model, asked, segment)
     if as_json:
         print(json.dumps({"model": model, "windows": [one.to_document(explain=explain) for one in shown]}))
     else:
@@ -106,11 +109,12 @@ class Shown:
             "window": span,
             "incident_open": self.check.is_open,
             **{name: report[name] for name in kept if name in report},
+            "segments": self.check.segments,
         }
         return document | ({"why": self.why.to_document()} if explain else {})
 
 
-def _shown(door: Door, name: str, asked: Asked) -> list[Shown]:
+def _shown(door: Door, name: str, asked: Asked, segment: str | None) -> list[Shown]:
     """The windows asked for; due checks are run first, unless what is asked for was checked already."""
     from monitor.db.registry import model_named
 
@@ -123,7 +127,20 @@ def _shown(door: Door, name: str, asked: Asked) -> list[Shown]:
         found = found or _read(session, model, asked)
         if not found:
             raise BadInput(_nothing(session, model))
-        return [_explained(session, model, one) for one in found]
+        return [_explained(session, model, _within(one, segment), segment) for one in found]
+
+
+def _within(one: "DriftCheck", segment: str | None) -> "DriftCheck":
+    """The check of a segment in place of that of all rows."""
+    if segment is None:
+        return one
+    if segment not in one.segments:
+        known = ", ".join(one.segments) or "none, or they are not checked yet"
+        raise BadInput(f"expected a segment that was checked in {_span(one.window)} ({known}), got {segment!r}")
+    report = one.segments[segment] | {"reference_id": one.document.get("reference_id")}
+    return replace(
+        one, status=report["status"], sentence=report["sentence"], rows=report["rows"], document=report, segments={}
+    )
 
 
 def _read(session: "Session", model: "Model", asked: Asked) -> "list[DriftCheck]":
@@ -150,13 +167,15 @@ def _nothing(session: "Session", model: "Model") -> str:
     )
 
 
-def _explained(session: "Session", model: "Model", one: "DriftCheck") -> Shown:
+def _explained(session: "Session", model: "Model", one: "DriftCheck", segment: str | None) -> Shown:
     from monitor.db.read_declared import declared
     from monitor.db.registry import Reference
+    from monitor.db.segments import SegmentReference
     from monitor.drift import Reference as Normal
     from monitor.drift.why import explain, scatter_of
 
-    row = session.get(Reference, one.document.get("reference_id") or 0)
+    number = one.document.get("reference_id") or 0
+    row = session.get(SegmentReference, (number, segment)) if segment else session.get(Reference, number)
     reference = Normal.from_document(row.document) if row is not None else None
     terms = _terms(model, one, reference.width if reference else None)
     snoozed = {
@@ -203,7 +222,7 @@ def run_due(door: Door, name: str) -> int:
         model = model_named(session, name)
         ids = [version.id for version in versions(session, model)]
         total = _windows_due(session, model)
-        plan_model(session, model, ("quality", "drift"))
+        plan_model(session, model, ("quality", "drift", "segment"))
     checked: list[str] = []
     with _progress(total, f"checking {name}") as advance:
 
@@ -255,6 +274,8 @@ def _print(model: str, one: Shown, *, explain: bool) -> None:
     print(f"  {one.why.model[0]}")
     if report.get("features"):
         _print_table(one)
+    for name, found in check.segments.items():
+        print(f"  segment {name}: {found['rows']:,} rows, {found['state']}: {found['sentence']}")
     if not explain:
         print()
         return

@@ -1,7 +1,7 @@
 """What people say about drift: `holdfast baseline …`, `holdfast alert …`, `holdfast model set`."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -245,9 +245,16 @@ def detection_in_words(settings: "ModelSettings") -> list[str]:
         f"at most {settings.incidents:g} false incident{'' if settings.incidents == 1 else 's'} in "
         f"{settings.per_days:g} days, sensitivity {settings.sensitivity}"
     ]
-    for name, override in sorted(settings.overrides.items()):
-        tolerance, weight = override["tolerance"], override["weight"]
-        parts = ["muted: shown, never alarms"] if weight == 0 else [f"weight {weight:g}"] if weight != 1 else []
-        parts += [f"a change within {tolerance:g}σ is tolerated"] if tolerance is not None else []
-        said.append(f"{name}: {', '.join(parts)}")
-    return said
+    return said + [f"{name}: {override_in_words(one)}" for name, one in sorted(settings.overrides.items())]
+
+
+def override_in_words(override: dict[str, Any]) -> str:
+    """What an override says.
+
+    >>> override_in_words({"tolerance": 0.1, "weight": 0})
+    'muted: shown, never alarms, a change within 0.1σ is tolerated'
+    """
+    tolerance, weight = override["tolerance"], override["weight"]
+    parts = ["muted: shown, never alarms"] if weight == 0 else [f"weight {weight:g}"] if weight != 1 else []
+    parts += [f"a change within {tolerance:g}σ is tolerated"] if tolerance is not None else []
+    return ", ".join(parts)

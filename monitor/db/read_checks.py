@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Select, func, select
@@ -9,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from monitor.db.checks import CheckRun
 from monitor.db.jobs import LIVE, Job
-from monitor.db.registry import Model, Version
+from monitor.db.registry import SEGMENT, Model, Version
 from monitor.windows import Window
 
 
@@ -23,6 +24,7 @@ class DriftCheck:
     sentence: str
     rows: int
     document: dict[str, Any]
+    segments: dict[str, dict[str, Any]]  # the report of each declared segment, by its name
 
     @property
     def is_open(self) -> bool:
@@ -58,9 +60,9 @@ def checked_span(session: Session, model: Model) -> Window | None:
 
 
 def is_being_checked(session: Session, versions: Iterable[int]) -> bool:
-    """Whether a worker has quality or drift checks of these versions in hand."""
+    """Whether a worker has checks of these versions, performance and stress aside, in hand."""
     live = select(Job.id).where(
-        Job.state.in_(LIVE), Job.kind.in_(("check_quality", "check_drift")),
+        Job.state.in_(LIVE), Job.kind.in_(("check_quality", "check_drift", "check_segments")),
         Job.payload["version_id"].as_integer().in_(list(versions)),
     )  # fmt: skip
     return session.scalar(live.limit(1)) is not None
@@ -76,7 +78,8 @@ def _of(model: Model) -> Select[CheckRun, str]:
 
 def _checks(session: Session, chosen: Select[CheckRun, str]) -> list[DriftCheck]:
     """One a window: the last of most rows, then the newest revision."""
-    rows = session.execute(chosen.order_by(CheckRun.starts, CheckRun.rows, CheckRun.revision))
+    rows = session.execute(chosen.order_by(CheckRun.starts, CheckRun.rows, CheckRun.revision)).all()
+    segments = _segments(session, [run for run, _ in rows])
     newest = {
         run.starts: DriftCheck(
             version=name,
@@ -85,7 +88,20 @@ def _checks(session: Session, chosen: Select[CheckRun, str]) -> list[DriftCheck]
             sentence=run.sentence,
             rows=run.rows,
             document=run.document,
+            segments=segments.get((run.version_id, run.starts), {}),
         )
         for run, name in rows
     }
     return list(newest.values())
+
+
+def _segments(session: Session, runs: list[CheckRun]) -> dict[tuple[int, datetime], dict[str, Any]]:
+    """What was found in the segments of the same windows, by version and start."""
+    if not runs:
+        return {}
+    chosen = select(CheckRun.version_id, CheckRun.starts, CheckRun.document["segments"]).where(
+        CheckRun.model_id == runs[0].model_id,
+        CheckRun.kind == SEGMENT,
+        CheckRun.starts.in_({run.starts for run in runs}),
+    )
+    return {(version, starts): found or {} for version, starts, found in session.execute(chosen)}

@@ -12,6 +12,7 @@ from monitor.schema import Schema
 
 TASKS = ("classification", "regression")
 MONITOR_KINDS = ("drift", "quality", "performance", "stress")
+SEGMENT = "segment"  # one monitor for all declared segments of a model, once there is one
 VERSION_STATES = ("registered", "candidate", "champion", "retired")
 
 
@@ -156,7 +157,7 @@ class Monitor(Base):
     """A configured check on a model. One stream of check runs per (version, monitor)."""
 
     __tablename__ = "monitors"
-    __table_args__ = (UniqueConstraint("model_id", "kind"), only("kind", MONITOR_KINDS))
+    __table_args__ = (UniqueConstraint("model_id", "kind"), only("kind", (*MONITOR_KINDS, SEGMENT)))
 
     id: Mapped[Id]
     model_id: Mapped[int] = mapped_column(ForeignKey("models.id"))

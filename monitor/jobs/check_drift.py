@@ -13,6 +13,7 @@ from monitor.db.checks import CheckRun
 from monitor.db.jobs import Claimed
 from monitor.db.profiles import read_profile
 from monitor.db.registry import ModelSettings
+from monitor.db.segments import drift_streams
 from monitor.drift import Detector, FalseAlarmBudget, FeatureOverride, Reference
 from monitor.drift.profile import Profile
 from monitor.drift.report import DriftReport, FeatureReport, over_ticks
@@ -47,9 +48,9 @@ def _learning(session: Session, subject: Subject) -> Outcome:
 
 def _detector(session: Session, subject: Subject, reference: Reference, first: Window) -> Detector:
     """The detector as the last check run left it, or a fresh one under a new reference."""
-    settings = subject.settings
+    settings, share = subject.settings, drift_streams(session, subject.model)
     asked: dict[str, Any] = {
-        "budget": FalseAlarmBudget(incidents=settings.incidents, per_days=settings.per_days),
+        "budget": FalseAlarmBudget(incidents=settings.incidents / share, per_days=settings.per_days),
         "sensitivity": settings.sensitivity,
         "overrides": _overrides(settings, reference),
     }
@@ -76,10 +77,9 @@ def _overrides(settings: ModelSettings, reference: Reference) -> dict[str, Featu
     return {name: FeatureOverride.from_document(asked) for name, asked in known if name in reference.schema.names}
 
 
-def _terms(subject: Subject, detector: Detector) -> Json:
+def terms_of(detector: Detector) -> Json:
     """What the window was judged by, kept with its run: settings may change, and what was judged stays."""
     return {
-        "reference_id": subject.reference_id,
         "terms": {
             "incidents": detector.budget.incidents,
             "per_days": detector.budget.per_days,
@@ -91,12 +91,9 @@ def _terms(subject: Subject, detector: Detector) -> Json:
     }
 
 
-def _check(
-    session: Session, subject: Subject, reference: Reference, detector: Detector, events: list[ExpectedEvent],
-    window: Window,
-) -> Outcome:  # fmt: skip
-    document = _terms(subject, detector)
-    broken = session.scalar(
+def broken_data(session: Session, subject: Subject, window: Window) -> str | None:
+    """What the quality check found broken in a window; None where the data were sound."""
+    return session.scalar(
         select(CheckRun.sentence)
         .where(
             CheckRun.version_id == subject.version.id, CheckRun.kind == "quality", CheckRun.starts == window.start,
@@ -105,6 +102,14 @@ def _check(
         .order_by(CheckRun.revision.desc())
         .limit(1)
     )  # fmt: skip
+
+
+def _check(
+    session: Session, subject: Subject, reference: Reference, detector: Detector, events: list[ExpectedEvent],
+    window: Window,
+) -> Outcome:  # fmt: skip
+    document: Json = {"reference_id": subject.reference_id} | terms_of(detector)
+    broken = broken_data(session, subject, window)
     if broken is not None:
         sentence = f"the data are broken ({broken}): the detector did not see them"
         return Outcome(status="skipped", sentence=sentence, document=document, detector_state=detector.state())
@@ -137,10 +142,11 @@ def _advanced(
 
 
 def _measurements(report: DriftReport) -> tuple[Measurement, ...]:
-    return tuple(_measurement(feature) for feature in report.features.values())
+    return tuple(measurement_of(feature) for feature in report.features.values())
 
 
-def _measurement(feature: FeatureReport) -> Measurement:
+def measurement_of(feature: FeatureReport) -> Measurement:
+    """A feature's report as a finding; one that was not tested has no effect."""
     tested = feature.p_value is not None
     low, high = feature.interval if tested else (None, None)
     return Measurement(

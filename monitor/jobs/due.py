@@ -21,13 +21,14 @@ from monitor.db.read_streams import (
     unjudged,
     versions_with_traffic,
 )
-from monitor.db.registry import Model, ModelSettings, Monitor, Version
+from monitor.db.registry import SEGMENT, Model, ModelSettings, Monitor, Version
+from monitor.db.segments import segments_of
 from monitor.drift.reference import MIN_ROWS, MIN_WINDOWS
 from monitor.windows import Window, floor_to_grid, grid
 
 _LABELS_AWAITED = 400  # windows after which nobody waits for the first labels any more
 # A window is judged as a whole: performance waits until it is known whether features moved.
-_BEFORE = {"drift": ("quality",), "performance": ("drift", "quality")}
+_BEFORE = {"drift": ("quality",), "performance": ("drift", "quality"), SEGMENT: ("drift",)}
 GROWTH = 0.05  # more labels than before by which a window is measured again
 
 
@@ -87,6 +88,8 @@ class Streams:
                 return [Due(window=window) for window in self._drift(version)]
             case "performance":
                 return list(self._performance(version))
+            case "segment":
+                return [Due(window=window) for window in self._segments(version)]
             case _:
                 return [Due(window=window) for window in self._stress(version)]
 
@@ -129,6 +132,12 @@ class Streams:
         if reached is None or (frontier is not None and frontier >= reached):
             return []
         return self._unjudged(version, "drift", since=frontier)
+
+    def _segments(self, version: Version) -> list[Window]:
+        """What the drift check has looked at since the first segment was declared."""
+        begun = [one.begins for one in segments_of(self.monitors[SEGMENT]).values()]
+        since = self._frontier(version, SEGMENT) or min((at for at in begun if at is not None), default=None)
+        return self._unjudged(version, SEGMENT, since=since)
 
     def _unjudged(self, version: Version, kind: str, *, since: datetime | None) -> list[Window]:
         """What the check before this one has seen and this one has not: quality, then drift, then performance."""

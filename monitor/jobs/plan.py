@@ -8,13 +8,14 @@ from sqlalchemy.orm import Session
 from monitor.db.alerts import Outbox, due_wakes
 from monitor.db.engine import database_now
 from monitor.db.jobs import Job, enqueue
-from monitor.db.registry import Model, Version
+from monitor.db.registry import SEGMENT, Model, Version
 from monitor.jobs.due import Streams
 
 BY = "plan"
 _JOBS = {"quality": "check_quality", "drift": "check_drift", "performance": "check_performance", "stress": "stress"}
+_JOBS[SEGMENT] = "check_segments"
 CHECKS = tuple(_JOBS)
-FOLLOWING = {"quality": ("drift",), "drift": ("performance", "stress")}  # what a check makes due
+FOLLOWING = {"quality": ("drift",), "drift": ("performance", "stress", SEGMENT)}  # what a check makes due
 
 
 def plan(session: Session) -> int:

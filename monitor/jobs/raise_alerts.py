@@ -47,9 +47,9 @@ def judge(session: Session, tools: Tools, model: Model, version: Version, window
         _revise_alerts(session, model, known)
     if not _speaks(session, model, version, known):
         return known
-    newest = _newest(session, model)
+    newest = newest_alerts(session, model)
     for signal in signals(session, model.name, known):
-        _signal(session, tools, model, version, known, signal, newest.get(signal.cause), now)
+        raise_signal(session, tools, model, version, known, signal, newest.get(signal.cause), now)
     if version.id == model.champion_id and known.rows:
         if version.confirmed_at is None:
             confirm_serving(session, version, now)
@@ -68,10 +68,11 @@ def _speaks(session: Session, model: Model, version: Version, known: Known) -> b
     return not session.scalar(select(bigger))
 
 
-def _signal(
+def raise_signal(
     session: Session, tools: Tools, model: Model, version: Version, known: Known, signal: Signal, newest: Alert | None,
     now: datetime,
 ) -> None:  # fmt: skip
+    """Move the alert of a signal's cause on by one window, with the messages and the proposal that follow."""
     if newest is not None and signal.window.end <= AlertSnapshot.from_document(newest.snapshot).seen_until:
         return  # judged again, or out of order: it was counted
     alert = _continued(newest, signal)
@@ -88,7 +89,7 @@ def _signal(
         propose_if_warranted(session, model, version, known, alert, now)
 
 
-def _newest(session: Session, model: Model) -> dict[str, Alert]:
+def newest_alerts(session: Session, model: Model) -> dict[str, Alert]:
     """The model's last alert of each cause, over or not."""
     last = select(func.max(Alert.id)).where(Alert.model_id == model.id, ~Alert.drill).group_by(Alert.cause)
     chosen = select(Alert).where(Alert.id.in_(last)).order_by(Alert.id).with_for_update()
@@ -142,7 +143,7 @@ def _tell(
     now: datetime,
 ) -> None:  # fmt: skip
     link = f"{tools.link}/?view=alerts&alert={alert.id}" if tools.link else ""
-    message = _message(model, signal, known, step, link)
+    message = _message(signal, known, step, link)
     if step.notice is not Notice.RESOLVED:
         alert.message = message.to_document()
     owed = queue_messages(
@@ -153,10 +154,10 @@ def _tell(
         enqueue(session, "deliver", stream="deliver", payload={}, by=BY)
 
 
-def _message(model: Model, signal: Signal, known: Known, step: Transition, link: str) -> Message:
+def _message(signal: Signal, known: Known, step: Transition, link: str) -> Message:
     if step.notice is Notice.RESOLVED:
-        return resolved_message(model.name, signal, known, step.snapshot, link=link)
-    return fired_message(model.name, signal, known, step.snapshot, why=step.why, link=link)
+        return resolved_message(signal.model, signal, known, step.snapshot, link=link)
+    return fired_message(signal.model, signal, known, step.snapshot, why=step.why, link=link)
 
 
 def _order_report(session: Session, model: Model, alert: Alert, window: Window) -> None:
@@ -175,6 +176,7 @@ def _revise_alerts(session: Session, model: Model, known: Known) -> None:
     chosen = select(Alert).where(
         Alert.model_id == model.id, Alert.kind.in_((AlertKind.DRIFT, AlertKind.PERFORMANCE)), ~Alert.drill,
         Alert.starts < known.window.end, Alert.ends > known.window.start, Alert.state != AlertState.PENDING,
+        ~Alert.cause.startswith("drift:"),  # of a segment, whose performance is not measured
     )  # fmt: skip
     for alert in session.scalars(chosen.with_for_update()):
         verdicts = _verdicts(session, alert) - {Verdict.PIPELINE_BREAK}

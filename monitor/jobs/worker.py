@@ -26,6 +26,7 @@ log = structlog.get_logger()
 HANDLERS = {  # imported when first needed: torch and Evidently cost seconds
     "check_quality": "monitor.jobs.check_quality:run",
     "check_drift": "monitor.jobs.check_drift:run",
+    "check_segments": "monitor.jobs.check_segments:run",
     "check_performance": "monitor.jobs.check_performance:run",
     "stress": "monitor.jobs.stress:run",
     "fit_reference": "monitor.jobs.fit_reference:run",

@@ -68,6 +68,16 @@ def test_calendar_and_detection_over_http(client: Browser, engine: Engine):
     assert client.post("/v1/models/fraud/detection", json={"incidents": -1}).status_code == 422
 
 
+def test_segments_over_http(client: Browser, engine: Engine):
+    register(engine, World())
+    asked = {"segment": "channel=app", "features": {"age": {"weight": 0}}}
+    assert client.post("/v1/models/fraud/segments", json=asked).json()["features"]["age"]["weight"] == 0
+    assert client.post("/v1/models/fraud/segments", json={"segment": "age=40"}).status_code == 422
+    assert [one["segment"] for one in client.get("/v1/models/fraud/segments").json()] == ["channel=app"]
+    assert client._send("DELETE", "/v1/models/fraud/segments/channel=app").status_code == 200
+    assert client._send("DELETE", "/v1/models/fraud/segments/channel=app").status_code == 404
+
+
 def test_nobody_acts_without_a_session_or_from_another_page(client: Browser, engine: Engine, tmp_path: Path):
     stranger = Browser(engine, tmp_path)
     for path in ("/v1/calendar", "/v1/models/fraud/baselines", "/v1/models/fraud/detection"):

@@ -129,6 +129,22 @@ def test_a_calendar_is_kept_from_the_command_line(holdfast: Commands, engine: En
     assert f"no event {number}" in holdfast("calendar", "remove", number).err
 
 
+def test_a_segment_is_watched_and_explained_from_the_command_line(holdfast: Commands, engine: Engine):
+    world = World(shift=(SHIFT, 1.0), rows=dict.fromkeys(range(SHIFT + 1), 300))
+    register(engine, world)
+    added = holdfast.well("segment", "add", "fraud", "channel=app", "--feature", "amount:weight=0")
+    assert added == "fraud: channel=app has a drift stream of its own; 2 streams share the false-alarm budget\n"
+    assert "amount: muted" in holdfast.well("segment", "list", "fraud")
+    serve_days(engine, world, REFERENCE_DAYS, SHIFT + 1, labels=False)
+    answer = holdfast("check", "fraud")
+    assert (answer.code, "segment channel=app: " in answer.out) == (1, True)
+    within = holdfast("check", "fraud", "--segment", "channel=app", "--explain")
+    assert (within.code, "Muted by the owner (shown, never alarms): amount." in within.out) == (0, True)
+    assert "got 'channel=fax'" in holdfast("check", "fraud", "--segment", "channel=fax").err
+    assert "not watched by itself" in holdfast.well("segment", "remove", "fraud", "channel=app")
+    assert "has no segment" in holdfast("segment", "list", "fraud").err
+
+
 def test_the_detector_is_set_and_shown_from_the_command_line(holdfast: Commands, engine: Engine):
     register(engine, WORLD, reference=False, served=False)
     told = holdfast.well(
