@@ -6,7 +6,7 @@ import streamlit as st
 from sqlalchemy.orm import Session
 
 from dashboard import actions, times
-from monitor.acts import baselines, calendar, detection, snoozes
+from monitor.acts import baselines, calendar, detection, segments, snoozes
 from monitor.alerts.calendar import ExpectedEvent
 from monitor.db.alerts import Alert
 from monitor.db.registry import champion, model_named
@@ -90,6 +90,24 @@ def remove_event() -> None:
         return f"{calendar.remove_event(session, event_id, by=actor, now=now).name} is not expected any more."
 
     event_id = int(st.session_state["event-gone"])
+    actions.perform(act)
+
+
+def add_segment(model: str) -> None:
+    def act(session: Session, actor: Actor, now: datetime) -> str:
+        declared = segments.declare_segment(session, model_named(session, model), name, by=actor, now=now)
+        return f"{declared.name} has a drift stream of its own from the next window on."
+
+    name = _typed("segment-name")
+    actions.perform(act)
+
+
+def remove_segment(model: str) -> None:
+    def act(session: Session, actor: Actor, now: datetime) -> str:
+        segments.remove_segment(session, model_named(session, model), name, by=actor, now=now)
+        return f"{name} is not watched by itself any more."
+
+    name = _typed("segment-gone")
     actions.perform(act)
 
 

@@ -18,7 +18,8 @@ def show(model: str, feature: str) -> None:
     """All of it for a model, with one of its features chosen."""
     st.subheader("What you know about it", divider="gray")
     found = queries.declared(model)
-    normal, snooze, events, settings = st.tabs(["New normal", "Snooze", "Calendar", "Sensitivity"])
+    names = ["New normal", "Snooze", "Calendar", "Sensitivity", "Segments"]
+    normal, snooze, events, settings, segments = st.tabs(names, key="know", on_change="rerun", bind="query-params")
     with normal:
         _normal(found)
     with snooze:
@@ -27,6 +28,8 @@ def show(model: str, feature: str) -> None:
         _calendar(found)
     with settings:
         _settings(found, feature)
+    with segments:
+        _segments(found)
 
 
 def snooze_alert(line: AlertLine) -> None:
@@ -124,7 +127,9 @@ def _calendar(found: Declared) -> None:
     if found.events:
         names = {event.id: f"{event.name}, {event.starts:%-d %b %Y}" for event in found.events}
         with st.form("remove-event", border=False):
-            st.selectbox("Event", list(names), format_func=lambda i: names[i], key="event-gone", width=320)
+            st.selectbox(
+                "Not expected any more", list(names), format_func=lambda i: names[i], key="event-gone", width=320
+            )
             st.form_submit_button("Remove", on_click=declarations.remove_event)
     with st.form("add-event", border=False, clear_on_submit=True):
         st.text_input("What is it?", key="event-name", max_chars=120, placeholder="Black Friday")
@@ -181,6 +186,38 @@ def _settings(found: Declared, feature: str) -> None:
         st.number_input("Weight in the budget", 0.0, 1_000.0, float(override.weight), key=f"weight-{feature}",
                         help="0 mutes it: shown, and never alarms.")  # fmt: skip
         st.form_submit_button("Save", on_click=declarations.configure_feature, args=(found.model, feature))
+
+
+def _segments(found: Declared) -> None:
+    st.markdown("**Does one part of the traffic drift by itself?** A segment has a drift stream of its own.")
+    st.caption(
+        f"The false-alarm budget is shared equally by {1 + len(found.segments)} streams: all rows"
+        + "".join(f", {states.plain(one.name)}" for one in found.segments)
+        + "."
+    )
+    if found.segments:
+        st.dataframe(_segment_table(found), hide_index=True)
+    if refused := _refusal(Action.CONFIGURE):
+        states.not_allowed(refused)
+        return
+    with st.form("add-segment", border=False, clear_on_submit=True):
+        st.text_input("Segment", key="segment-name", max_chars=300, placeholder="channel=app", width=320)
+        st.form_submit_button("Watch it by itself", on_click=declarations.add_segment, args=(found.model,))
+    if found.segments:
+        with st.form("remove-segment", border=False):
+            st.selectbox("No longer by itself", [one.name for one in found.segments], key="segment-gone", width=320)
+            st.form_submit_button("Remove", on_click=declarations.remove_segment, args=(found.model,))
+
+
+def _segment_table(found: Declared) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "Segment": [one.name for one in found.segments],
+            "Newest window": [one.state or "not checked yet" for one in found.segments],
+            "What": [one.sentence for one in found.segments],
+            "Overrides": [", ".join(one.overrides) for one in found.segments],
+        }
+    )
 
 
 def _override(found: Declared, feature: str) -> FeatureOverride:

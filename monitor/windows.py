@@ -93,6 +93,8 @@ def span_of(first: date, last: date | None = None) -> Window:
     >>> span_of(date(2026, 11, 27), date(2026, 11, 28)).width
     datetime.timedelta(days=2)
     """
+    if last is None and isinstance(first, datetime):
+        raise BadInput(f"expected an end beside the moment {first.isoformat()}: only a day ends by itself")
     last = first if last is None else last
     if isinstance(last, datetime):
         return Window(moment_of(first), moment_of(last))

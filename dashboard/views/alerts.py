@@ -54,8 +54,6 @@ def _message(page: AlertPage) -> None:
         st.badge(_state(line), color="gray")
         if line.revised:
             st.badge("revised by late labels", color="gray")
-        if line.snoozed is not None:
-            st.badge("snoozed", icon=":material/snooze:", color="gray")
     for text in message.get("lines", ()):
         st.text(text)
     if message.get("do"):

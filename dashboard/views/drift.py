@@ -88,7 +88,7 @@ if drift.is_empty():
     )
 
 st.title(drift.headline)
-actions.show_notice()
+actions.show_notice(toast=True)
 if drift.cells.empty:
     st.info(str(drift.runs.iloc[-1]["sentence"]))
     st.stop()

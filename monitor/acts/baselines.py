@@ -193,7 +193,7 @@ def _resolve(session: Session, model: Model, alert: Alert, *, reason: str, by: A
         alert.snapshot = replace(snapshot, state=AlertState.RESOLVED, was_open=False).to_document()
     session.flush()
     record(
-        session, "alert.resolved_by_baseline", by=by.id, subject=f"alert:{alert.id}", at=now, model=model.name,
+        session, "alert.resolved", by=by.id, subject=f"alert:{alert.id}", at=now, model=model.name,
         reason=f"{alert.resolution}: {reason}",
     )  # fmt: skip
     message = Message(

@@ -59,7 +59,7 @@ def check(
     else:
         for one in shown:
             _print(model, one, explain=explain)
-    if any(one.check.is_open for one in shown):
+    if any(one.incident_open for one in shown):
         raise typer.Exit(INCIDENT_OPEN)
 
 
@@ -98,6 +98,11 @@ class Shown:
     check: "DriftCheck"
     terms: "Terms"
     why: "Why"
+    ended: bool  # it is the newest window, and a new baseline was accepted after it
+
+    @property
+    def incident_open(self) -> bool:
+        return self.check.is_open and not self.ended
 
     def to_document(self, *, explain: bool) -> dict[str, Any]:
         """As plain JSON values."""
@@ -107,7 +112,7 @@ class Shown:
         document = {
             "version": self.check.version,
             "window": span,
-            "incident_open": self.check.is_open,
+            "incident_open": self.incident_open,
             **{name: report[name] for name in kept if name in report},
             "segments": self.check.segments,
         }
@@ -183,7 +188,17 @@ def _explained(session: "Session", model: "Model", one: "DriftCheck", segment: s
         for feature, snooze in declared(session, model.name).snoozed.items()
     }
     scatter = scatter_of(reference) if reference is not None else None
-    return Shown(check=one, terms=terms, why=explain(one.report, terms, scatter=scatter, snoozed=snoozed))
+    why = explain(one.report, terms, scatter=scatter, snoozed=snoozed)
+    return Shown(check=one, terms=terms, why=why, ended=_is_ended(session, model, one))
+
+
+def _is_ended(session: "Session", model: "Model", one: "DriftCheck") -> bool:
+    """Whether the newest window was judged against a reference that is not in use any more."""
+    from monitor.db.read_checks import checked_span
+    from monitor.db.registry import Reference
+
+    row, span = session.get(Reference, one.document.get("reference_id") or 0), checked_span(session, model)
+    return row is not None and not row.active and span is not None and one.window.end == span.end
 
 
 def _terms(model: "Model", one: "DriftCheck", width: timedelta | None) -> "Terms":
@@ -272,6 +287,8 @@ def _print(model: str, one: Shown, *, explain: bool) -> None:
     state = f", {report['state']}" if report.get("state") else ""
     print(f"{model} {check.version}, {_span(check.window)}: {check.rows:,} rows, {check.status}{state}")
     print(f"  {one.why.model[0]}")
+    if one.ended:
+        print("  A new baseline was accepted since: the incident is over, and the next window is held against it.")
     if report.get("features"):
         _print_table(one)
     for name, found in check.segments.items():
@@ -279,7 +296,8 @@ def _print(model: str, one: Shown, *, explain: bool) -> None:
     if not explain:
         print()
         return
-    print("Why")
+    if one.why.model[1:] or one.why.features:
+        print("Why")
     for sentence in one.why.model[1:]:
         print(f"  {sentence}")
     for name in _worth_telling(one):

@@ -73,8 +73,8 @@ def list_baselines(model: ModelArgument, home: HomeOption = None) -> None:
     for one in found:
         mark = "active" if one.active else ""
         print(
-            f"#{one.id:<5} {one.version:<8} {one.starts:%Y-%m-%d} to {one.ends:%Y-%m-%d}  {one.windows:>4} windows  "
-            f"{one.rows:>9,} rows  {mark}"
+            f"#{one.id:<5} {one.version:<8} {one.starts:%Y-%m-%d %H:%M} to {one.ends:%Y-%m-%d %H:%M} UTC  "
+            f"{one.windows:>4} windows  {one.rows:>9,} rows  {mark}"
         )
 
 

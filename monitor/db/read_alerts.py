@@ -157,8 +157,8 @@ def _timeline(session: Session, line: AlertLine) -> tuple[Event, ...]:
         events.append(Event(at=at, who=route, what=f"{message.event}: {what}", note=note))
     for entry in session.scalars(select(AuditEntry).where(AuditEntry.subject == f"alert:{line.id}")):
         events.append(event_of(entry))
-    if line.resolved_at:
-        events.append(Event(at=line.resolved_at, who="Holdfast", what="resolved", note=line.resolution or ""))
+    if line.resolved_at and line.resolution is None:  # else the act that ended it is told
+        events.append(Event(at=line.resolved_at, who="Holdfast", what="resolved"))
     return tuple(sorted(events, key=lambda event: event.at))
 
 

@@ -3,13 +3,16 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from monitor.db.alerts import Silence, standing_silences
 from monitor.db.calendar import calendar_of
+from monitor.db.checks import CheckRun
 from monitor.db.read_alerts import Snoozed
 from monitor.db.read_baseline import BaselineLine, baselines
-from monitor.db.registry import ModelSettings, model_named
+from monitor.db.registry import SEGMENT, Model, ModelSettings, model_named
+from monitor.db.segments import segment_monitor, segments_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +29,16 @@ class EventLine:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SegmentLine:
+    """A segment, and how its drift stands after the newest window (empty before one was checked)."""
+
+    name: str
+    state: str
+    sentence: str
+    overrides: tuple[str, ...]  # the features with one
+
+
+@dataclass(frozen=True, kw_only=True)
 class Declared:
     """All of it for one model."""
 
@@ -34,6 +47,7 @@ class Declared:
     events: tuple[EventLine, ...]
     snoozed: dict[str, Snoozed]  # by feature
     baselines: tuple[BaselineLine, ...]
+    segments: tuple[SegmentLine, ...]
 
 
 def declared(session: Session, name: str) -> Declared:
@@ -55,4 +69,25 @@ def declared(session: Session, name: str) -> Declared:
             one.feature: Snoozed(until=one.until, by=one.author, reason=one.reason) for one in standing if one.feature
         },
         baselines=tuple(baselines(session, model)),
+        segments=_segments(session, model),
+    )  # fmt: skip
+
+
+def _segments(session: Session, model: Model) -> tuple[SegmentLine, ...]:
+    monitor = segment_monitor(session, model)
+    if monitor is None:
+        return ()
+    newest = session.scalar(
+        select(CheckRun.document["segments"])
+        .where(CheckRun.model_id == model.id, CheckRun.kind == SEGMENT, CheckRun.rows > 0)
+        .order_by(CheckRun.starts.desc(), CheckRun.rows.desc())
+        .limit(1)
+    )
+    found = newest or {}
+    return tuple(
+        SegmentLine(
+            name=name, state=found.get(name, {}).get("state", ""), sentence=found.get(name, {}).get("sentence", ""),
+            overrides=tuple(one.overrides),
+        )
+        for name, one in segments_of(monitor).items()
     )  # fmt: skip

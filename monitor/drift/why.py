@@ -159,7 +159,8 @@ def _model(
     if report.get("status") == Status.OK and judged:
         nearest = judged[0]
         share = _share(nearness(features[nearest], terms))
-        said.append(f"Nearest to firing: {nearest}, with {share} of what the budget of {terms.in_words} asks for.")
+        how = "Strongest" if nearness(features[nearest], terms) >= 1 else "Nearest to firing"
+        said.append(f"{how}: {nearest}, with {share} of what the budget of {terms.in_words} asks for.")
         said.append(
             f"The budget allows one false incident in {terms.ticks:,.0f} windows. {len(judged)} features with their "
             "directions and sums over up to 16 windows share it, so each must show more than it would alone."
@@ -221,21 +222,26 @@ def _in_scatter(feature: Mapping[str, Any], scatter: Scatter | None) -> list[str
     half = (high - low) / 2
     if half <= 0:
         return []
-    times = abs(feature["effect"]) / half * _NORMAL_QUANTILE
-    said = f"That is {times:.1f} times what a mean {_over(feature)} is uncertain by ({half / _NORMAL_QUANTILE:.3f}σ)"
+    sigma = half / _NORMAL_QUANTILE
+    said = [
+        f"One σ of a mean {_over(feature)} is {sigma:.3f}: the effect is {abs(feature['effect']) / sigma:.1f} of them."
+    ]
     if scatter is None:
-        return [f"{said}."]
-    season = "with the week's rhythm taken off" if scatter.seasonal else "without a weekly rhythm"
+        return said
+    season = "with the week's rhythm taken off" if scatter.seasonal else "no weekly rhythm was found"
     beyond = math.sqrt(max(scatter.sd**2 - scatter.from_rows**2, 0.0))
-    days = f"the sampling of rows makes {scatter.from_rows:.3f} of it, day-to-day changes {beyond:.3f}"
-    return [f"{said}: means of single reference windows scatter by {scatter.sd:.3f}σ, {season}; {days}."]
+    said.append(
+        f"Means of single reference windows scatter by {scatter.sd:.3f}σ ({season}): the sampling of rows alone makes "
+        f"{scatter.from_rows:.3f}, what differs from day to day {beyond:.3f}."
+    )
+    return said
 
 
 def _evidence(feature: Mapping[str, Any], name: str, terms: Terms) -> str:
     strength, tolerance = feature.get("strength") or 0.0, terms.tolerance_of(name)
     if terms.of(name).is_muted:
         return "Muted by the owner: no budget is spent on it, so it never fires."
-    begun = f"Window lane: {_share(strength)} of the critical value that the budget of {terms.in_words} asks for"
+    begun = f"Window lane: {_share(strength)} of its critical value"
     weight = terms.of(name).weight
     weighed = f" at its weight of {weight:g}" if weight != 1 else ""
     if feature.get("lane"):

@@ -60,7 +60,7 @@ def test_an_accepted_baseline_keeps_the_bins_ends_the_alert_and_starts_afresh(dr
         told = session.scalars(select(Outbox.message).where(Outbox.event == "resolved", Outbox.alert_id == alert.id))
         assert told.one()["lines"] == ["Accepted as the new baseline by Ana: the campaign stays"]
         acts = session.scalars(select(AuditEntry.action).order_by(AuditEntry.id.desc()).limit(3)).all()
-        assert acts == ["alert.resolved_by_baseline", "baseline.accepted", "reference.accepted"]
+        assert acts == ["alert.resolved", "baseline.accepted", "reference.accepted"]
     serve_days(drifting, WORLD, SHIFT + 14, SHIFT + 16)
     drain_checks(tools_for(drifting, tmp_path))
     assert [run.document["state"] for run in runs_of(drifting, "drift")[-2:]] == ["quiet", "quiet"]

@@ -108,6 +108,8 @@ def test_a_person_works_off_an_incident_from_the_command_line(holdfast: Commands
     assert done.startswith(f"fraud v1: 14 windows, {day(SHIFT)} 00:00 to {day(SHIFT + 14)} 00:00 UTC, 2,800 rows are")
     listed = holdfast.well("baseline", "list", "fraud").splitlines()
     assert [line.endswith("active") for line in listed] == [True, False]
+    over = holdfast("check", "fraud")
+    assert (over.code, "A new baseline was accepted since" in over.out) == (0, True)
     assert "accepted as the new baseline by command line" in holdfast.well("alert", "list")
 
 

@@ -77,8 +77,12 @@ def test_an_alarm_names_the_feature_its_effect_and_the_scatter_of_the_reference(
     assert f"Effect {amount['effect']:+.3f}σ, 95 % interval [{low:.3f}, {high:.3f}], over this window." in said(
         why, "amount"
     )
-    assert f"That is {amount['effect'] / ((high - low) / 2) * 1.96:.1f} times what a mean" in said(why, "amount")
-    assert "the sampling of rows makes 0.050 of it" in said(why, "amount")
+    sigmas = amount["effect"] / ((high - low) / 2) * 1.96
+    assert (
+        f"One σ of a mean over this window is {amount['effect'] / sigmas:.3f}: the effect is {sigmas:.1f} of"
+        in said(why, "amount")
+    )
+    assert "the sampling of rows alone makes 0.050" in said(why, "amount")
     assert "it fires (window lane)" in said(why, "amount")
 
 
