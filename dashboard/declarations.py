@@ -5,7 +5,7 @@ from datetime import date, datetime, timedelta
 import streamlit as st
 from sqlalchemy.orm import Session
 
-from dashboard import actions, times
+from dashboard import actions, states, times
 from monitor.acts import baselines, calendar, detection, segments, snoozes
 from monitor.alerts.calendar import ExpectedEvent
 from monitor.db.alerts import Alert
@@ -77,7 +77,7 @@ def add_event(model: str) -> None:
         calendar.add_event(session, event, model=about, by=actor, now=now)
         judged = calendar.windows_judged(session, event, model=about)
         stay = f" {judged} windows of that time were judged before and stay as they are." if judged else ""
-        return f"{name} is expected.{stay}"
+        return f"{states.plain(name)} is expected.{stay}"
 
     days: list[date] = list(st.session_state["event-days"])
     name, yearly = _typed("event-name"), bool(st.session_state["event-yearly"])
@@ -87,7 +87,8 @@ def add_event(model: str) -> None:
 
 def remove_event() -> None:
     def act(session: Session, actor: Actor, now: datetime) -> str:
-        return f"{calendar.remove_event(session, event_id, by=actor, now=now).name} is not expected any more."
+        gone = calendar.remove_event(session, event_id, by=actor, now=now)
+        return f"{states.plain(gone.name)} is not expected any more."
 
     event_id = int(st.session_state["event-gone"])
     actions.perform(act)
@@ -96,7 +97,7 @@ def remove_event() -> None:
 def add_segment(model: str) -> None:
     def act(session: Session, actor: Actor, now: datetime) -> str:
         declared = segments.declare_segment(session, model_named(session, model), name, by=actor, now=now)
-        return f"{declared.name} has a drift stream of its own from the next window on."
+        return f"{states.plain(declared.name)} has a drift stream of its own from the next window on."
 
     name = _typed("segment-name")
     actions.perform(act)
