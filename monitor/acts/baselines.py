@@ -1,16 +1,13 @@
 """What counts as normal for a version: a person, or the platform on its first reference, accepts it here."""
 
 import math
-from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from monitor.alerts import AlertSnapshot, AlertState, Message, Severity
-from monitor.db.alerts import Alert, queue_messages
+from monitor.acts.alerts import end_alert
 from monitor.db.audit import record
-from monitor.db.jobs import enqueue
 from monitor.db.profiles import read_profile
 from monitor.db.read_baseline import checked_windows, open_drift_alert, sound_windows
 from monitor.db.registry import (
@@ -108,7 +105,10 @@ def accept_baseline(
     )  # fmt: skip
     alert = open_drift_alert(session, model)
     if alert is not None and alert.version_id == version.id:
-        _resolve(session, model, alert, reason=reason, by=by, now=now)
+        resolution = f"accepted as the new baseline by {by.name}"
+        end_alert(
+            session, alert, title="the drift is the new normal", resolution=resolution, reason=reason, by=by, now=now
+        )  # fmt: skip
     return accepted
 
 
@@ -181,30 +181,3 @@ def _too_few(chosen: list[Window], got: int, missing: int, *, unit: str = "sound
         f"expected at least {MIN_WINDOWS} windows of {MIN_WINDOW_ROWS} rows and {MIN_ROWS:,} rows together, "
         f"got {got:,} {unit}{span}: {more}, wait for them or name a longer span"
     )
-
-
-def _resolve(session: Session, model: Model, alert: Alert, *, reason: str, by: Actor, now: datetime) -> None:
-    """End the alert by this decision; what drifts from the new baseline is a new alert."""
-    session.refresh(alert, with_for_update=True)
-    alert.resolution = f"accepted as the new baseline by {by.name}"
-    alert.state, alert.resolved_at = AlertState.RESOLVED, now
-    if alert.snapshot:
-        snapshot = AlertSnapshot.from_document(alert.snapshot)
-        alert.snapshot = replace(snapshot, state=AlertState.RESOLVED, was_open=False).to_document()
-    session.flush()
-    record(
-        session, "alert.resolved", by=by.id, subject=f"alert:{alert.id}", at=now, model=model.name,
-        reason=f"{alert.resolution}: {reason}",
-    )  # fmt: skip
-    message = Message(
-        title=f"{model.name}: the drift is the new normal",
-        severity=Severity(alert.severity),
-        lines=(f"Accepted as the new baseline by {by.name}: {reason}",),
-        resolved=True,
-    )
-    owed = queue_messages(
-        session, event="resolved", message=message.to_document(), severity=alert.severity, model_id=model.id,
-        alert_id=alert.id, key=f"alert:{alert.id}:accepted",
-    )  # fmt: skip
-    if owed:
-        enqueue(session, "deliver", stream="deliver", payload={}, by=by.id)

@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from datetime import datetime
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from monitor.acts.alerts import end_alert
+from monitor.db.alerts import Alert
 from monitor.db.audit import record
 from monitor.db.registry import SEGMENT, Model, Monitor, Reference, feature_schema, newest_reference, schema_of
 from monitor.db.segments import MOST_SEGMENTS, Segment, SegmentReference, segment_monitor, segments_of
@@ -63,7 +66,7 @@ def declare_segment(
 
 
 def remove_segment(session: Session, model: Model, name: str, *, by: Actor, now: datetime) -> None:
-    """End the drift stream of a segment; what was found stays.
+    """End the drift stream of a segment, and its alert; what was found stays.
 
     Raises:
         NotAllowed: `by` may not configure.
@@ -76,6 +79,12 @@ def remove_segment(session: Session, model: Model, name: str, *, by: Actor, now:
     if monitor is None or name not in declared:
         raise NotFound(f"{model.name} has no segment {name!r}; it has: {', '.join(declared) or 'none'}")
     _write(session, model, monitor, {other: declared[other] for other in declared if other != name})
+    live = select(Alert).where(Alert.model_id == model.id, Alert.cause == f"drift:{name}", Alert.state != "resolved")
+    for alert in session.scalars(live):
+        end_alert(
+            session, alert, title=f"{name} is not watched by itself any more", by=by, now=now,
+            resolution=f"the segment was removed by {by.name}", reason=name,
+        )  # fmt: skip
     record(session, "segment.removed", by=by.id, subject=f"model:{model.id}", at=now, model=model.name, segment=name)
 
 

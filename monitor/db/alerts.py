@@ -42,7 +42,7 @@ class Alert(Base):
     model_id: Mapped[int] = mapped_column(ForeignKey("models.id"))
     version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"))
     kind: Mapped[str]
-    cause: Mapped[str]  # the grouping key within a model: "quality", "performance", "drift", "robustness", "drill:…"
+    cause: Mapped[str]  # the grouping key within a model: "quality", "drift", "drift:channel=app", "drill:…", …
     severity: Mapped[str]
     state: Mapped[str]
     verdict: Mapped[str]

@@ -117,7 +117,9 @@ def _check(tools: Tools, session: Session, subject: Subject, streams: list[_Stre
         report = _advanced(stream, stream.segment.rows_of(rows), window, subject.settings.tick, events)
         document["segments"][name] = report.to_document() | terms_of(stream.detector)
         found = (measurement_of(feature) for feature in report.features.values())
-        measurements += [replace(one, detail=one.detail | {"segment": name}) for one in found]
+        measurements += [
+            replace(one, sentence=f"{name}: {one.sentence}", detail=one.detail | {"segment": name}) for one in found
+        ]
     return Outcome(
         sentence="; ".join(f"{name}: {one['sentence']}" for name, one in document["segments"].items()),
         rows=len(rows), document=document, measurements=tuple(measurements), detector_state=_packed(streams),

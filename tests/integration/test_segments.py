@@ -71,6 +71,9 @@ def test_a_shift_of_a_segment_is_found_in_its_own_stream_and_told_apart(engine: 
         assert alert.message["lines"][0].startswith("On channel=shop: age rose by ")
         found = session.scalars(select(Finding).where(Finding.check_run_id == runs[-1].id, Finding.fired)).all()
         assert [(one.subject, one.detail["segment"]) for one in found] == [("age", "channel=shop")]
+        model, now = model_named(session, "fraud"), database_now(session)
+        remove_segment(session, model, "channel=shop", by=OWNER, now=now)
+        assert (alert.state, alert.resolution) == ("resolved", "the segment was removed by Ana")
 
 
 def test_the_memory_of_each_segment_goes_on_from_job_to_job(engine: Engine, tmp_path: Path):
