@@ -14,7 +14,7 @@ from monitor.db.jobs import Claimed
 from monitor.db.profiles import read_profile
 from monitor.db.registry import ModelSettings
 from monitor.db.segments import drift_streams
-from monitor.drift import Detector, FalseAlarmBudget, FeatureOverride, Reference
+from monitor.drift import Detector, FalseAlarmBudget, FeatureOverride, Overrides, Reference, State
 from monitor.drift.profile import Profile
 from monitor.drift.report import DriftReport, FeatureReport, over_ticks
 from monitor.errors import BadInput
@@ -48,12 +48,6 @@ def _learning(session: Session, subject: Subject) -> Outcome:
 
 def _detector(session: Session, subject: Subject, reference: Reference, first: Window) -> Detector:
     """The detector as the last check run left it, or a fresh one under a new reference."""
-    settings, share = subject.settings, drift_streams(session, subject.model)
-    asked: dict[str, Any] = {
-        "budget": FalseAlarmBudget(incidents=settings.incidents / share, per_days=settings.per_days),
-        "sensitivity": settings.sensitivity,
-        "overrides": _overrides(settings, reference),
-    }
     last = session.scalar(
         select(CheckRun)
         .where(
@@ -63,18 +57,46 @@ def _detector(session: Session, subject: Subject, reference: Reference, first: W
         .order_by(CheckRun.starts.desc(), CheckRun.revision.desc())
         .limit(1)
     )  # fmt: skip
-    if last is not None and last.detector_state and last.document.get("reference_id") == subject.reference_id:
+    known = last is not None and last.document.get("reference_id") == subject.reference_id
+    state, document = (last.detector_state, last.document) if last is not None and known else (None, {})
+    share = drift_streams(session, subject.model)
+    return resumed(reference, state, document, subject.settings, share=share, overrides=subject.settings.overrides)
+
+
+def resumed(
+    reference: Reference, state: bytes | None, document: Json, settings: ModelSettings, *, share: int, overrides: Json
+) -> Detector:
+    """A detector as it was left, under the settings that hold now; a fresh one where nothing of use was left.
+
+    Args:
+        reference: what is normal.
+        state: what the detector remembered, None for nothing.
+        document: its last report.
+        settings: of the model.
+        share: how many streams share the model's budget.
+        overrides: documents by feature; features that the reference does not have are left out.
+    """
+    declared = {
+        name: FeatureOverride.from_document(one) for name, one in overrides.items() if name in reference.schema.names
+    }
+    asked: dict[str, Any] = {
+        "budget": FalseAlarmBudget(incidents=settings.incidents / share, per_days=settings.per_days),
+        "sensitivity": settings.sensitivity,
+        "overrides": declared,
+    }
+    if state is not None and not _is_muted(document, declared):
         try:
-            return Detector.restore(reference, last.detector_state, **asked)
+            return Detector.restore(reference, state, **asked)
         except BadInput:  # the state's format is older than this release
             pass
     return Detector(reference, **asked)
 
 
-def _overrides(settings: ModelSettings, reference: Reference) -> dict[str, FeatureOverride]:
-    """What the owner declared of the features that the reference has."""
-    known = settings.overrides.items()
-    return {name: FeatureOverride.from_document(asked) for name, asked in known if name in reference.schema.names}
+def _is_muted(report: Json, overrides: Overrides) -> bool:
+    """Whether an open incident is held by features alone that were muted since: it is over then."""
+    culprits = report.get("culprits") or ()
+    muted = {name for name, override in overrides.items() if override.is_muted}
+    return report.get("state") == State.OPEN and bool(culprits) and muted.issuperset(culprits)
 
 
 def terms_of(detector: Detector) -> Json:

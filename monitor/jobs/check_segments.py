@@ -6,7 +6,6 @@ import zlib
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
-from typing import Any
 
 import pandas as pd
 from sqlalchemy import select
@@ -23,11 +22,9 @@ from monitor.db.jobs import Claimed
 from monitor.db.registry import SEGMENT, Reference
 from monitor.db.segments import Segment, drift_streams, segment_monitor, segments_of
 from monitor.db.traces import read_traces
-from monitor.drift import Detector, FalseAlarmBudget, FeatureOverride, Profile, State, Status
-from monitor.drift import Reference as Normal
+from monitor.drift import Detector, Profile, State, Status
 from monitor.drift.report import DriftReport, over_ticks
-from monitor.errors import BadInput
-from monitor.jobs.check_drift import broken_data, measurement_of, terms_of
+from monitor.jobs.check_drift import broken_data, measurement_of, resumed, terms_of
 from monitor.jobs.context import Tools
 from monitor.jobs.due import Due
 from monitor.jobs.facts import Known, known_of
@@ -56,19 +53,21 @@ def _prepare(tools: Tools, session: Session, subject: Subject, due: list[Due]) -
     row = session.get(Reference, subject.reference_id) if subject.reference_id else None
     if row is None or not declared:
         return lambda session, one: Outcome(status="no_reference", sentence="learning normal, no segment is judged yet")
-    kept = _kept_states(session, subject, due[0].window)
+    states, reports = _last_run(session, subject, due[0].window)
     share = drift_streams(session, subject.model)
-    streams = [
-        _Stream(
-            segment=one, detector=_detector(learn_segment(session, subject.model, row, one), subject, one, share, kept)
-        )
-        for one in declared.values()
-    ]
+    streams = []
+    for name, segment in declared.items():
+        normal = learn_segment(session, subject.model, row, segment)
+        overrides = subject.settings.overrides | segment.overrides  # the segment's own go before the model's
+        detector = resumed(
+            normal, states.get(name), reports.get(name, {}), subject.settings, share=share, overrides=overrides
+        )  # fmt: skip
+        streams.append(_Stream(segment=segment, detector=detector))
     return lambda session, one: _check(tools, session, subject, streams, one.window)
 
 
-def _kept_states(session: Session, subject: Subject, first: Window) -> dict[str, bytes]:
-    """The detectors' states as the last run under this reference left them, by segment."""
+def _last_run(session: Session, subject: Subject, first: Window) -> tuple[dict[str, bytes], Json]:
+    """The detectors' states as the last run under this reference left them, and its reports, by segment."""
     last = session.scalar(
         select(CheckRun)
         .where(
@@ -79,28 +78,9 @@ def _kept_states(session: Session, subject: Subject, first: Window) -> dict[str,
         .limit(1)
     )  # fmt: skip
     if last is None or not last.detector_state or last.document.get("reference_id") != subject.reference_id:
-        return {}
+        return {}, {}
     packed: dict[str, str] = json.loads(zlib.decompress(last.detector_state))
-    return {name: base64.b64decode(state) for name, state in packed.items()}
-
-
-def _detector(normal: Normal, subject: Subject, segment: Segment, share: int, kept: dict[str, bytes]) -> Detector:
-    """The segment's detector as it was left, or a fresh one; its overrides go before those of the model."""
-    settings = subject.settings
-    documents = settings.overrides | segment.overrides
-    asked: dict[str, Any] = {
-        "budget": FalseAlarmBudget(incidents=settings.incidents / share, per_days=settings.per_days),
-        "sensitivity": settings.sensitivity,
-        "overrides": {
-            name: FeatureOverride.from_document(one) for name, one in documents.items() if name in normal.schema.names
-        },
-    }
-    if segment.name in kept:
-        try:
-            return Detector.restore(normal, kept[segment.name], **asked)
-        except BadInput:  # the state's format is older than this release
-            pass
-    return Detector(normal, **asked)
+    return {name: base64.b64decode(state) for name, state in packed.items()}, last.document["segments"]
 
 
 def _check(tools: Tools, session: Session, subject: Subject, streams: list[_Stream], window: Window) -> Outcome:

@@ -118,6 +118,19 @@ def test_a_muted_feature_is_shown_and_never_alarms(engine: Engine, tmp_path: Pat
     assert last["terms"]["overrides"] == {"amount": {"tolerance": None, "weight": 0}}
 
 
+def test_muting_what_alone_holds_an_incident_open_ends_it_with_the_next_window(engine: Engine, tmp_path: Path):
+    register(engine, World(), served=False)
+    serve_days(engine, WILD, REFERENCE_DAYS, REFERENCE_DAYS + 3, labels=False)
+    drain_checks(tools_for(engine, tmp_path))
+    assert runs_of(engine, "drift")[-1].document["culprits"] == ["amount"]
+    configure(engine, features={"amount": FeatureOverride(weight=0)})
+    serve_days(engine, WILD, REFERENCE_DAYS + 3, REFERENCE_DAYS + 4, labels=False)
+    drain_checks(tools_for(engine, tmp_path))
+    assert runs_of(engine, "drift")[-1].document["state"] == "quiet"
+    with transaction(engine) as session:
+        assert session.scalars(select(Alert.state)).all() == ["resolved"]
+
+
 def test_settings_hold_from_the_next_window_on_and_the_memory_is_kept(engine: Engine, tmp_path: Path):
     register(engine, World(), served=False)
     serve_days(engine, World(), REFERENCE_DAYS, REFERENCE_DAYS + 3, labels=False)
