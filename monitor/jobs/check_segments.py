@@ -28,7 +28,7 @@ from monitor.jobs.check_drift import broken_data, measurement_of, resumed, terms
 from monitor.jobs.context import Tools
 from monitor.jobs.due import Due
 from monitor.jobs.facts import Known, known_of
-from monitor.jobs.raise_alerts import newest_alerts, raise_signal
+from monitor.jobs.raise_alerts import raise_alert
 from monitor.jobs.stream import Check, Measurement, Outcome, Subject, advance
 from monitor.performance.verdict import ADVICE, Judgement, Verdict
 from monitor.windows import Window, grid
@@ -131,7 +131,7 @@ def _tell(tools: Tools, subject: Subject, streams: list[_Stream], session: Sessi
     if subject.version.id != subject.model.champion_id:
         return
     window, now = Window(run.starts, run.ends), database_now(session)
-    whole, newest = known_of(session, subject.version, window), newest_alerts(session, subject.model)
+    whole = known_of(session, subject.version, window)
     for stream in streams:
         name = stream.segment.name
         report = run.document["segments"][name]
@@ -139,9 +139,7 @@ def _tell(tools: Tools, subject: Subject, streams: list[_Stream], session: Sessi
             continue
         known = _known(whole, report, name)
         signal = _signal(subject, known, report, name)
-        raise_signal(
-            session, tools, subject.model, subject.version, known, signal, newest.get(signal.cause), now
-        )  # fmt: skip
+        raise_alert(session, tools, subject.model, subject.version, known, signal, now)
 
 
 def _known(whole: Known, report: Json, segment: str) -> Known:

@@ -47,9 +47,9 @@ def judge(session: Session, tools: Tools, model: Model, version: Version, window
         _revise_alerts(session, model, known)
     if not _speaks(session, model, version, known):
         return known
-    newest = newest_alerts(session, model)
+    newest = _newest(session, model)
     for signal in signals(session, model.name, known):
-        raise_signal(session, tools, model, version, known, signal, newest.get(signal.cause), now)
+        _signal(session, tools, model, version, known, signal, newest.get(signal.cause), now)
     if version.id == model.champion_id and known.rows:
         if version.confirmed_at is None:
             confirm_serving(session, version, now)
@@ -68,11 +68,10 @@ def _speaks(session: Session, model: Model, version: Version, known: Known) -> b
     return not session.scalar(select(bigger))
 
 
-def raise_signal(
+def _signal(
     session: Session, tools: Tools, model: Model, version: Version, known: Known, signal: Signal, newest: Alert | None,
     now: datetime,
 ) -> None:  # fmt: skip
-    """Move the alert of a signal's cause on by one window, with the messages and the proposal that follow."""
     if newest is not None and signal.window.end <= AlertSnapshot.from_document(newest.snapshot).seen_until:
         return  # judged again, or out of order: it was counted
     alert = _continued(newest, signal)
@@ -89,7 +88,14 @@ def raise_signal(
         propose_if_warranted(session, model, version, known, alert, now)
 
 
-def newest_alerts(session: Session, model: Model) -> dict[str, Alert]:
+def raise_alert(
+    session: Session, tools: Tools, model: Model, version: Version, known: Known, signal: Signal, now: datetime
+) -> None:
+    """Move the alert of one cause on by a window, for a check that knows better than `signals` what it saw."""
+    _signal(session, tools, model, version, known, signal, _newest(session, model).get(signal.cause), now)
+
+
+def _newest(session: Session, model: Model) -> dict[str, Alert]:
     """The model's last alert of each cause, over or not."""
     last = select(func.max(Alert.id)).where(Alert.model_id == model.id, ~Alert.drill).group_by(Alert.cause)
     chosen = select(Alert).where(Alert.id.in_(last)).order_by(Alert.id).with_for_update()
