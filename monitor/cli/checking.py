@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from monitor.db.read_checks import DriftCheck
     from monitor.db.registry import Model
+    from monitor.drift import Reference as Normal
     from monitor.drift.why import Terms
 
 INCIDENT_OPEN = 1
@@ -92,19 +93,19 @@ class Asked:
 
 
 def _shown(door: Door, name: str, asked: Asked, segment: str | None) -> list[Shown]:
-    """The windows asked for; due checks are run first, unless what is asked for was checked already."""
+    """The windows asked for; due checks are run first, unless all that is asked for was checked already."""
     from monitor.db.registry import model_named
 
     with door.transaction() as session:
-        found = [] if asked.newest else _read(session, model_named(session, name), asked)
-    if not found:
+        known = _read(session, model_named(session, name), asked) if asked.span else []
+    if not known or (asked.span and known[-1].window.end < asked.span.end):
         run_due(door, name)
     with door.transaction() as session:
         model = model_named(session, name)
-        found = found or _read(session, model, asked)
+        found = _read(session, model, asked)
         if not found:
             raise BadInput(_nothing(session, model))
-        return [_explained(session, model, _within(one, segment), segment) for one in found]
+        return _explained(session, model, [_within(one, segment) for one in found], segment)
 
 
 def _within(one: "DriftCheck", segment: str | None) -> "DriftCheck":
@@ -144,24 +145,34 @@ def _nothing(session: "Session", model: "Model") -> str:
     )
 
 
-def _explained(session: "Session", model: "Model", one: "DriftCheck", segment: str | None) -> Shown:
+def _explained(session: "Session", model: "Model", found: "list[DriftCheck]", segment: str | None) -> list[Shown]:
+    """Each window with why it fired or not; a reference that several were held against is read once."""
     from monitor.db.read_declared import declared
+    from monitor.drift.why import explain, scatter_of
+
+    asleep = declared(session, model.name).snoozed
+    snoozed = {name: f"until {one.until:%-d %b %Y %H:%M} UTC by {one.by}" for name, one in asleep.items()}
+    numbers = {one.document.get("reference_id") or 0 for one in found}
+    references = {number: _reference(session, number, segment) for number in numbers}
+    scatters = {number: scatter_of(normal) for number, normal in references.items() if normal is not None}
+    shown = []
+    for one in found:
+        number = one.document.get("reference_id") or 0
+        normal = references[number]
+        terms = _terms(model, one, normal.width if normal is not None else None)
+        why = explain(one.report, terms, scatter=scatters.get(number), snoozed=snoozed)
+        shown.append(Shown(check=one, terms=terms, why=why, ended=_is_ended(session, model, one)))
+    return shown
+
+
+def _reference(session: "Session", number: int, segment: str | None) -> "Normal | None":
+    """What a window was held against: of all rows, or of a segment."""
     from monitor.db.registry import Reference
     from monitor.db.segments import SegmentReference
     from monitor.drift import Reference as Normal
-    from monitor.drift.why import explain, scatter_of
 
-    number = one.document.get("reference_id") or 0
     row = session.get(SegmentReference, (number, segment)) if segment else session.get(Reference, number)
-    reference = Normal.from_document(row.document) if row is not None else None
-    terms = _terms(model, one, reference.width if reference else None)
-    snoozed = {
-        feature: f"until {snooze.until:%-d %b %Y %H:%M} UTC by {snooze.by}"
-        for feature, snooze in declared(session, model.name).snoozed.items()
-    }
-    scatter = scatter_of(reference) if reference is not None else None
-    why = explain(one.report, terms, scatter=scatter, snoozed=snoozed)
-    return Shown(check=one, terms=terms, why=why, ended=_is_ended(session, model, one))
+    return Normal.from_document(row.document) if row is not None else None
 
 
 def _is_ended(session: "Session", model: "Model", one: "DriftCheck") -> bool:

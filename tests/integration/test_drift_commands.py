@@ -53,12 +53,14 @@ def test_an_open_incident_is_exit_code_one_and_an_older_window_is_only_read(hold
     assert (new.code, len(runs_of(engine, "drift"))) == (1, 3)
     assert "Fired: an incident opened with this window, by amount." in new.out
     assert "it fires (window lane)" in new.out
+    serve(engine, SHIFT + 1, SHIFT + 2)
+    assert holdfast("check", "fraud", "--window", f"{day(SHIFT)}..{day(SHIFT + 3)}").out.count("fraud v1, ") == 2
     both = holdfast("check", "fraud", "--window", f"{day(SHIFT - 1)}..{day(SHIFT)}", "--json", "--explain")
     first, last = json.loads(both.out)["windows"]
     assert (first["incident_open"], last["incident_open"], last["alarm"]) == (False, True, True)
     assert last["features"]["amount"]["moved"]
     assert last["why"]["features"]["amount"][0].startswith("amount rose by ")
-    newest = json.loads(holdfast("check", "fraud", "--window", "2", "--json").out)["windows"]
+    newest = json.loads(holdfast("check", "fraud", "--window", "3", "--json").out)["windows"][:2]
     assert [one["window"] for one in newest] == [first["window"], last["window"]]
 
 
