@@ -34,9 +34,11 @@ def perform(act: Act) -> None:
     queries.forget()
 
 
-def show_notice() -> None:
-    """What came of the last click, once."""
+def show_notice(*, toast: bool = False) -> None:
+    """What came of the last click, once; with `toast` also where the reader is, who may have scrolled far down."""
     done, sentence = st.session_state.pop(_NOTICE, (None, ""))
+    if toast and sentence:
+        st.toast(sentence, icon=":material/check:" if done else ":material/error:", duration="long")
     if done is True:
         st.success(sentence, icon=":material/check:")
     elif done is False:

@@ -7,8 +7,10 @@ import streamlit as st
 from sqlalchemy.orm import Session
 
 from dashboard import place
+from monitor.acts import baselines
 from monitor.db import (
     read_alerts,
+    read_declared,
     read_drift,
     read_evidently,
     read_model,
@@ -52,6 +54,8 @@ model_history = _kept(read_model.model_history)
 drift_history = _kept(read_drift.drift_history)
 histogram = _kept(read_drift.histogram)
 evidently_results = _kept(read_evidently.evidently_results)
+declared = _now(read_declared.declared)
+proposed_baseline = _now(baselines.proposed_baseline)
 robustness_history = _kept(read_robustness.robustness_history)
 alert_list = _kept(read_alerts.alert_list)
 alert_page = _now(read_alerts.alert_page)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 from monitor.errors import BadInput
 
@@ -65,3 +65,37 @@ def parse_width(text: str) -> timedelta:
     if match is None or int(match[1]) == 0:
         raise BadInput(f"expected a window such as 15m, 1h, 1d, 7d or 30d, got {text!r}")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def parse_moment(text: str) -> date:
+    """A day, or a moment of one; without a zone it is UTC.
+
+    >>> parse_moment("2026-11-27"), parse_moment("2026-11-27 08:00+01:00").isoformat()
+    (datetime.date(2026, 11, 27), '2026-11-27T08:00:00+01:00')
+    """
+    text = text.strip()
+    try:
+        return date.fromisoformat(text) if len(text) == 10 else datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadInput(f"expected a day or time such as 2026-11-27 or 2026-11-27T08:00, got {text!r}") from error
+
+
+def moment_of(day: date) -> datetime:
+    """A moment in UTC; of a day, its first."""
+    if not isinstance(day, datetime):
+        return datetime.combine(day, time(), UTC)
+    return (day if day.tzinfo else day.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def span_of(first: date, last: date | None = None) -> Window:
+    """From a day or moment to another; a day is meant with all its hours, so “to the 27th” includes the 27th.
+
+    >>> span_of(date(2026, 11, 27), date(2026, 11, 28)).width
+    datetime.timedelta(days=2)
+    """
+    if last is None and isinstance(first, datetime):
+        raise BadInput(f"expected an end beside the moment {first.isoformat()}: only a day ends by itself")
+    last = first if last is None else last
+    if isinstance(last, datetime):
+        return Window(moment_of(first), moment_of(last))
+    return Window(moment_of(first), moment_of(last) + timedelta(days=1))

@@ -5,7 +5,7 @@ from datetime import datetime
 import streamlit as st
 from sqlalchemy.orm import Session
 
-from dashboard import actions, palette, queries, states, times
+from dashboard import actions, declaring, palette, queries, states, times
 from monitor.acts import alerts as acts
 from monitor.alerts.playbooks import playbook
 from monitor.db.alerts import Alert
@@ -33,9 +33,10 @@ def _feedback(alert_id: int, word: str) -> None:
 
 
 def _state(line: AlertLine) -> str:
-    if line.state == "acknowledged":
-        return f"taken by {line.acknowledged_by}"
-    return "resolved" if line.state == "resolved" else palette.words(line.state)
+    if line.state == "resolved":
+        return "resolved"
+    taken = f"taken by {line.acknowledged_by}" if line.state == "acknowledged" else palette.words(line.state)
+    return taken + (" · snoozed" if line.snoozed is not None else "")
 
 
 def _label(line: AlertLine) -> str:
@@ -88,6 +89,10 @@ def _buttons(line: AlertLine) -> None:
         for word, label in FEEDBACK.items():
             chosen = line.feedback == word
             st.button(label, key=f"feedback-{word}", on_click=_feedback, args=(line.id, word), disabled=chosen)
+        if line.is_live:
+            declaring.snooze_alert(line)
+    if line.resolution:
+        st.caption(f"Resolved: {states.plain(line.resolution)}.")
     if line.acknowledged_by and line.acknowledged_at:
         st.caption(f"Acknowledged by {line.acknowledged_by}, {times.moment(line.acknowledged_at)}.")
 

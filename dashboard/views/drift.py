@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard import actions, charts, controls, evidently_panel, queries, states, times
+from dashboard import actions, charts, controls, declaring, evidently_panel, queries, states, times
 from monitor.db.read_drift import DriftHistory
 
 HELD = "Squares: the detector held the feature responsible, within the false-alarm budget."
@@ -70,7 +70,7 @@ if drift.is_empty():
     )
 
 st.title(drift.headline)
-actions.show_notice()
+actions.show_notice(toast=True)
 if drift.cells.empty:
     st.info(str(drift.runs.iloc[-1]["sentence"]))
     st.stop()
@@ -102,3 +102,4 @@ st.dataframe(
     },
 )
 evidently_panel.show(drift)
+declaring.show(name, feature)

@@ -1,14 +1,16 @@
 """What people do about alerts: take them, silence them, say what they were worth, and where messages go."""
 
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from monitor.alerts import AlertSnapshot
+from monitor.alerts import AlertSnapshot, AlertState, Message, Severity
 from monitor.alerts import acknowledge as acknowledged
-from monitor.db.alerts import SEVERITIES, Alert, Route, Silence
+from monitor.db.alerts import SEVERITIES, Alert, Route, Silence, queue_messages
 from monitor.db.audit import record
+from monitor.db.jobs import enqueue
 from monitor.db.registry import Model
 from monitor.errors import BadInput, StaleDecision
 from monitor.governance import Action, Actor, authorize
@@ -32,6 +34,35 @@ def acknowledge(session: Session, alert: Alert, *, by: Actor, now: datetime) -> 
     alert.state, alert.acknowledged_by, alert.acknowledged_at = "acknowledged", by.id, now
     session.flush()
     _record(session, "alert.acknowledged", alert, by=by, now=now)
+
+
+def end_alert(
+    session: Session, alert: Alert, *, title: str, resolution: str, reason: str, by: Actor, now: datetime
+) -> None:
+    """Resolve an alert by a decision that was guarded already; what fires later is a new alert, and not this one again.
+
+    Args:
+        title: what people are told, after the model's name.
+        resolution: how it ended, as the alert shows it.
+    """
+    session.refresh(alert, with_for_update=True)
+    model = session.get_one(Model, alert.model_id)
+    alert.resolution, alert.state, alert.resolved_at = resolution, AlertState.RESOLVED, now
+    if alert.snapshot:
+        snapshot = AlertSnapshot.from_document(alert.snapshot)
+        alert.snapshot = replace(snapshot, state=AlertState.RESOLVED, was_open=False).to_document()
+    session.flush()
+    _record(session, "alert.resolved", alert, by=by, now=now, reason=f"{resolution}: {reason}")
+    line = f"{resolution[:1].upper()}{resolution[1:]}: {reason}"
+    message = Message(
+        title=f"{model.name}: {title}", severity=Severity(alert.severity), lines=(line,), resolved=True
+    )  # fmt: skip
+    owed = queue_messages(
+        session, event="resolved", message=message.to_document(), severity=alert.severity, model_id=model.id,
+        alert_id=alert.id, key=f"alert:{alert.id}:ended",
+    )  # fmt: skip
+    if owed:
+        enqueue(session, "deliver", stream="deliver", payload={}, by=by.id)
 
 
 def give_feedback(session: Session, alert: Alert, *, feedback: str, by: Actor, now: datetime) -> None:

@@ -1,15 +1,31 @@
 """What counts as normal for a version: a person, or the platform on its first reference, accepts it here."""
 
+import math
 from datetime import datetime
 
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
+from monitor.acts.alerts import end_alert
 from monitor.db.audit import record
-from monitor.db.registry import Model, Reference, Version, feature_schema
+from monitor.db.profiles import read_profile
+from monitor.db.read_baseline import checked_windows, open_drift_alert, sound_windows
+from monitor.db.registry import (
+    Model,
+    ModelSettings,
+    Reference,
+    Version,
+    champion,
+    feature_schema,
+    model_named,
+    reference_for,
+)
+from monitor.drift import Profile
 from monitor.drift import Reference as Normal
-from monitor.errors import NotEnoughData
+from monitor.drift.reference import MIN_ROWS, MIN_WINDOW_ROWS, MIN_WINDOWS
+from monitor.errors import BadInput, NotEnoughData, NotFound, StaleDecision
 from monitor.governance import POLICY, Action, Actor, authorize
+from monitor.windows import Window, grid
 
 
 def accept_reference(
@@ -52,3 +68,116 @@ def accept_reference(
         starts=accepted.starts.isoformat(), ends=accepted.ends.isoformat(),
     )  # fmt: skip
     return accepted
+
+
+def accept_baseline(
+    session: Session, model: Model, version: Version, *, span: Window | None = None, last: int | None = None,
+    reason: str, by: Actor, now: datetime,
+) -> Reference:  # fmt: skip
+    """“This is the new normal”: the windows of `span` become the reference, over the bins of the one before it.
+
+    Without a span or `last` windows, those since the open drift incident began, and without an incident as many of the
+    newest as the present reference has. Windows with broken data or an expected event are left out. The profiles that
+    were counted already are used, so that no row is read again; the detector starts afresh, and the open drift alert is
+    resolved.
+
+    Raises:
+        NotAllowed: `by` may not accept baselines.
+        BadInput: no reason, or the version has no reference yet.
+        NotEnoughData: the windows do not suffice; it says how many more are needed.
+        StaleDecision: exactly these windows are the reference already.
+    """
+    authorize(by, Action.ACCEPT_BASELINE)
+    if not reason.strip():
+        raise BadInput("expected a reason for the new baseline, got none: say why this is normal now")
+    session.refresh(model, with_for_update={"key_share": True})
+    present = reference_for(session, version)
+    if present is None:
+        raise BadInput(f"{version.name} of {model.name} has no reference yet: it is still learning what is normal")
+    chosen = baseline_windows(session, model, version, span=span, last=last)
+    reference = _learned(session, model, version, Normal.from_document(present.document), chosen)
+    if (present.starts, present.ends, present.rows) == (chosen[0].start, chosen[-1].end, reference.rows):
+        raise StaleDecision(f"these {len(chosen)} windows are the baseline of {version.name} already")
+    accepted = accept_reference(session, model, version, reference, by=by, now=now)
+    record(
+        session, "baseline.accepted", by=by.id, subject=f"version:{version.id}", at=now, model=model.name,
+        reference=accepted.id, reason=reason,
+    )  # fmt: skip
+    alert = open_drift_alert(session, model)
+    if alert is not None and alert.version_id == version.id:
+        resolution = f"accepted as the new baseline by {by.name}"
+        end_alert(
+            session, alert, title="the drift is the new normal", resolution=resolution, reason=reason, by=by, now=now
+        )  # fmt: skip
+    return accepted
+
+
+def baseline_windows(
+    session: Session, model: Model, version: Version, *, span: Window | None = None, last: int | None = None
+) -> list[Window]:
+    """The windows that `accept_baseline` would learn from.
+
+    Raises:
+        BadInput: both a span and a number are given, or the number is not above 0.
+        NotEnoughData: they are fewer than 14.
+    """
+    if span is not None and last is not None:
+        raise BadInput("expected either a span of time or a number of windows, got both")
+    if last is not None and last < 1:
+        raise BadInput(f"expected a number of windows above 0, got {last}")
+    checked = checked_windows(session, version)
+    if not checked:
+        raise NotEnoughData(f"no window of {version.name} was checked for drift yet: run holdfast check {model.name}")
+    alert = None if span or last else open_drift_alert(session, model)
+    if span is None and alert is not None and alert.version_id == version.id:
+        span = Window(alert.starts, checked[-1].end)
+    sound = sound_windows(session, model, version, span or Window(checked[0].start, checked[-1].end))
+    if span is None:
+        present = reference_for(session, version)
+        sound = sound[-(last or (present.windows if present else MIN_WINDOWS)) :]
+    if len(sound) < MIN_WINDOWS:
+        raise NotEnoughData(_too_few(sound, len(sound), MIN_WINDOWS - len(sound)))
+    return sound
+
+
+def proposed_baseline(session: Session, name: str) -> str:
+    """What `accept_baseline` would take for the champion of a model without further choice, or why it cannot."""
+    model = model_named(session, name)
+    try:
+        version = champion(session, model)
+        chosen = baseline_windows(session, model, version)
+    except (BadInput, NotFound) as error:
+        return str(error)
+    alert = open_drift_alert(session, model)
+    why = "those of the open incident" if alert is not None and alert.version_id == version.id else "the newest"
+    return (
+        f"{len(chosen)} windows, {why}, from {chosen[0].start:%-d %b %Y} to {chosen[-1].end:%-d %b %Y} (UTC), would "
+        f"define what is normal for {version.name}."
+    )
+
+
+def _learned(session: Session, model: Model, version: Version, present: Normal, chosen: list[Window]) -> Normal:
+    """The reference of these windows over the bins of the present one, from the counts that intake made."""
+    entries: list[tuple[Window, Profile]] = []
+    for window in chosen:
+        for tick in grid(window.start, window.end, ModelSettings.of(model).tick):
+            counted = read_profile(
+                session, model_id=model.id, version_id=version.id, binning=present.binning, window=tick
+            )
+            if counted is not None:
+                entries.append((tick, counted))
+    reference = Normal.from_profiles(entries, schema=present.schema, binning=present.binning)
+    if not reference.is_sufficient:
+        usual = max(reference.rows / len(chosen), 1.0)
+        by_rows = math.ceil((MIN_ROWS - reference.rows) / usual)
+        raise NotEnoughData(_too_few(chosen, reference.rows, max(by_rows, reference.windows_missing, 1), unit="rows"))
+    return reference
+
+
+def _too_few(chosen: list[Window], got: int, missing: int, *, unit: str = "sound windows") -> str:
+    span = f" from {chosen[0].start:%Y-%m-%d %H:%M} to {chosen[-1].end:%Y-%m-%d %H:%M} UTC" if chosen else ""
+    more = f"{missing} more window{'s are' if missing != 1 else ' is'} needed"
+    return (
+        f"expected at least {MIN_WINDOWS} windows of {MIN_WINDOW_ROWS} rows and {MIN_ROWS:,} rows together, "
+        f"got {got:,} {unit}{span}: {more}, wait for them or name a longer span"
+    )

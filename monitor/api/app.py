@@ -6,7 +6,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from monitor.acts import retraining as acts
-from monitor.api import evidently
+from monitor.api import deciding, evidently
 from monitor.api.asking import NotSignedIn, Open, Someone
 from monitor.api.bodies import ChampionOut, Decision, Done, ModelOut, RollBack, VerdictOut
 from monitor.db.engine import database_now
@@ -36,6 +36,7 @@ def api(engine: Engine) -> FastAPI:
     app.add_exception_handler(HoldfastError, _refused)
     app.include_router(routes)
     app.include_router(evidently.routes)
+    app.include_router(deciding.routes)
     return app
 
 

@@ -7,7 +7,19 @@ os.environ.setdefault("DO_NOT_TRACK", "1")  # before any library of the platform
 
 import typer
 
-from monitor.cli import database, look, models, monitors, platform, processes, report
+from monitor.cli import (
+    calendar,
+    checking,
+    database,
+    deciding,
+    look,
+    models,
+    monitors,
+    platform,
+    processes,
+    report,
+    segments,
+)
 from monitor.cli.demo import command as demo
 from monitor.errors import HoldfastError
 
@@ -19,13 +31,17 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (demo, platform, look, models, processes):
+for group in (demo, platform, look, models, checking, processes):
     group.register(app)
 app.add_typer(database.app, name="db")
 app.add_typer(models.app, name="model")
 app.add_typer(models.routes, name="route")
 app.add_typer(monitors.app, name="monitor")
 app.add_typer(report.app, name="report")
+app.add_typer(deciding.baseline, name="baseline")
+app.add_typer(deciding.alert, name="alert")
+app.add_typer(calendar.app, name="calendar")
+app.add_typer(segments.app, name="segment")
 
 USER_ERROR = 2
 

@@ -1,8 +1,20 @@
 """Alerts and the outbox by which they reach people."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, UniqueConstraint, func, or_, select, text
+from sqlalchemy import (
+    CheckConstraint,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    Select,
+    UniqueConstraint,
+    func,
+    or_,
+    select,
+    text,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -30,7 +42,7 @@ class Alert(Base):
     model_id: Mapped[int] = mapped_column(ForeignKey("models.id"))
     version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"))
     kind: Mapped[str]
-    cause: Mapped[str]  # the grouping key within a model: "quality", "performance", "drift", "robustness", "drill:…"
+    cause: Mapped[str]  # the grouping key within a model: "quality", "drift", "drift:channel=app", "drill:…", …
     severity: Mapped[str]
     state: Mapped[str]
     verdict: Mapped[str]
@@ -46,6 +58,7 @@ class Alert(Base):
     acknowledged_at: Mapped[datetime | None]
     resolved_at: Mapped[datetime | None]
     feedback: Mapped[str | None]
+    resolution: Mapped[str | None]  # how a person ended it; None where the checks did
 
 
 class Route(Base):
@@ -64,17 +77,27 @@ class Route(Base):
 
 
 class Silence(Base):
-    """Messages about a model and cause are withheld until `until`; without them, about all models or causes."""
+    """Messages about a model and cause are withheld until `until`; without them, about all models or causes.
+
+    With an alert, or a feature of a model, it is a snooze: it withholds messages about that alert, or about drift of
+    that feature alone, and once it is over somebody looks whether it still fires (`woken_at`: that was done).
+    """
 
     __tablename__ = "silences"
-    __table_args__ = (Index("ix_silences_until", "until"),)
+    __table_args__ = (
+        Index("ix_silences_until", "until"),
+        CheckConstraint("feature IS NULL OR model_id IS NOT NULL", name="feature_of_a_model"),
+    )
 
     id: Mapped[Id]
     model_id: Mapped[int | None] = mapped_column(ForeignKey("models.id"))
     cause: Mapped[str | None]
+    alert_id: Mapped[int | None] = mapped_column(ForeignKey("alerts.id"))
+    feature: Mapped[str | None]
     reason: Mapped[str]
     author: Mapped[str]
     until: Mapped[datetime]
+    woken_at: Mapped[datetime | None]
     created_at: Mapped[CreatedAt]
 
 
@@ -112,7 +135,8 @@ def queue_messages(
     """Owe a message to every enabled route that wants this severity of this model; how many are new.
 
     A second call with the same `key` owes nothing more. A silence withholds messages about an alert of its cause, and
-    messages about no alert when it names no cause. `only_route` sends to that route alone, silenced or not.
+    messages about no alert when it names no cause; a snooze withholds those about its alert or feature. `only_route`
+    sends to that route alone, silenced or not.
     """
     if only_route is None and _silenced(session, model_id, alert_id):
         return 0
@@ -141,8 +165,38 @@ def queue_messages(
 
 
 def _silenced(session: Session, model_id: int | None, alert_id: int | None) -> bool:
-    cause = session.scalar(select(Alert.cause).where(Alert.id == alert_id)) if alert_id is not None else None
-    about = or_(Silence.model_id.is_(None), Silence.model_id == model_id)
-    applies = or_(Silence.cause.is_(None), Silence.cause == cause)
-    standing = select(Silence.id).where(Silence.until > func.now(), about, applies)
-    return session.scalar(standing.limit(1)) is not None
+    alert = session.get(Alert, alert_id) if alert_id is not None else None
+    standing = session.scalars(standing_silences().where(_about(model_id))).all()
+    if alert is not None and snooze_of(alert, standing) is not None:
+        return True
+    plain = [silence for silence in standing if silence.alert_id is None and silence.feature is None]
+    return any(silence.cause is None or (alert and alert.cause == silence.cause) for silence in plain)
+
+
+def standing_silences() -> Select[Silence]:
+    """The silences and snoozes that are not over by database time, the longest first."""
+    return select(Silence).where(Silence.until > func.now()).order_by(Silence.until.desc(), Silence.id)
+
+
+def snooze_of(alert: Alert, standing: Sequence[Silence]) -> Silence | None:
+    """The snooze that an alert is under: its own, or for drift those of all its culprits, of which the first to end."""
+    own = [silence for silence in standing if silence.alert_id == alert.id]
+    if own:
+        return own[0]
+    if alert.cause != "drift" or not alert.culprits:
+        return None
+    of = {silence.feature: silence for silence in standing if silence.model_id == alert.model_id}
+    if not set(alert.culprits) <= set(of):
+        return None
+    return min((of[culprit] for culprit in alert.culprits), key=lambda silence: silence.until)
+
+
+def _about(model_id: int | None) -> ColumnElement[bool]:
+    return or_(Silence.model_id.is_(None), Silence.model_id == model_id)
+
+
+def due_wakes(session: Session, now: datetime) -> list[Silence]:
+    """The snoozes that are over and after which nobody has looked yet, locked; one a person ended is not among them."""
+    snoozed = or_(Silence.alert_id.is_not(None), Silence.feature.is_not(None))
+    over = select(Silence).where(snoozed, Silence.until <= now, Silence.woken_at.is_(None)).order_by(Silence.id)
+    return list(session.scalars(over.with_for_update(skip_locked=True)))

@@ -76,15 +76,21 @@ def enqueue(
     return session.scalar(added)
 
 
-def claim(session: Session, *, worker: str, lease: timedelta, kinds: Iterable[str] | None = None) -> Claimed | None:
+def claim(
+    session: Session, *, worker: str, lease: timedelta, kinds: Iterable[str] | None = None,
+    versions: Iterable[int] | None = None,
+) -> Claimed | None:  # fmt: skip
     """Take the job that has been due longest, passing over those that another session is taking.
 
+    `kinds` takes these kinds alone, `versions` the jobs about these versions alone.
     Lapsed leases come back through `reap`. The claim holds once the caller's transaction commits.
     """
     due = select(Job.id).where(Job.state == "queued", Job.run_at <= _NOW).order_by(Job.run_at, Job.id).limit(1)
     wanted = due.with_for_update(skip_locked=True)
     if kinds is not None:
         wanted = wanted.where(Job.kind.in_(list(kinds)))
+    if versions is not None:
+        wanted = wanted.where(Job.payload["version_id"].as_integer().in_(list(versions)))
     job_id = session.scalar(wanted)
     if job_id is None:
         return None

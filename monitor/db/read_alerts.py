@@ -1,5 +1,6 @@
 """What fired, who has it, what was sent."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from monitor.db.alerts import SEVERITIES, Alert, Outbox, Route
+from monitor.db.alerts import SEVERITIES, Alert, Outbox, Route, Silence, snooze_of, standing_silences
 from monitor.db.audit import AuditEntry
 from monitor.db.checks import Report
 from monitor.db.registry import Model, Version
@@ -24,6 +25,15 @@ class Event:
     who: str
     what: str
     note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snoozed:
+    """Until when, by whom and why nobody is told of an alert."""
+
+    until: datetime
+    by: str
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +59,8 @@ class AlertLine:
     revised: bool
     drill: bool
     message: dict[str, Any]
+    resolution: str | None = None  # how a person ended it
+    snoozed: Snoozed | None = None
 
     @property
     def is_live(self) -> bool:
@@ -84,12 +96,15 @@ class AlertList:
     def headline(self) -> str:
         if not self.lines:
             return "Nothing has fired"
-        untaken = [line for line in self.live if line.state != "acknowledged"]
+        awake = [line for line in self.live if line.snoozed is None]
+        untaken = [line for line in awake if line.state != "acknowledged"]
         if not self.live:
             return f"Nothing is firing: {_count(len(self.lines), 'alert')} resolved"
+        if not awake:
+            return f"{_count(len(self.live), 'alert')} open, all snoozed"
         if not untaken:
-            holders = ", ".join(sorted({line.acknowledged_by or "someone" for line in self.live}))
-            return f"{_count(len(self.live), 'alert')} open, all taken by {holders}"
+            holders = ", ".join(sorted({line.acknowledged_by or "someone" for line in awake}))
+            return f"{_count(len(awake), 'alert')} open, all taken by {holders}"
         names = ", ".join(dict.fromkeys(line.model for line in untaken))
         return f"{_count(len(untaken), 'alert')} nobody has taken yet: {names}"
 
@@ -105,7 +120,8 @@ def alert_list(session: Session, *, model: str | None = None, limit: int = 200) 
     chosen = _joined().where(Alert.state != "pending").order_by(Alert.opened_at.desc(), Alert.id.desc()).limit(limit)
     if model is not None:
         chosen = chosen.where(Model.name == model)
-    lines = [_line(*row) for row in session.execute(chosen)]
+    standing = session.scalars(standing_silences()).all()
+    lines = [_line(*row, standing) for row in session.execute(chosen)]
     return AlertList(tuple(sorted(lines, key=lambda line: line.urgency)))
 
 
@@ -114,7 +130,7 @@ def alert_page(session: Session, alert_id: int) -> AlertPage | None:
     row = session.execute(_joined().where(Alert.id == alert_id)).one_or_none()
     if row is None:
         return None
-    line = _line(*row)
+    line = _line(*row, session.scalars(standing_silences()).all())
     report = session.scalar(select(Report.id).where(Report.alert_id == alert_id, Report.state == "ready"))
     proposal = session.scalar(select(Proposal.id).where(Proposal.alert_id == alert_id).order_by(Proposal.id.desc()))
     return AlertPage(line=line, timeline=_timeline(session, line), report_id=report, proposal_id=proposal)
@@ -141,7 +157,7 @@ def _timeline(session: Session, line: AlertLine) -> tuple[Event, ...]:
         events.append(Event(at=at, who=route, what=f"{message.event}: {what}", note=note))
     for entry in session.scalars(select(AuditEntry).where(AuditEntry.subject == f"alert:{line.id}")):
         events.append(event_of(entry))
-    if line.resolved_at:
+    if line.resolved_at and line.resolution is None:  # else the act that ended it is told
         events.append(Event(at=line.resolved_at, who="Holdfast", what="resolved"))
     return tuple(sorted(events, key=lambda event: event.at))
 
@@ -154,8 +170,9 @@ def event_of(entry: AuditEntry) -> Event:
     return Event(at=entry.at, who=entry.actor, what=act, note=note)
 
 
-def _line(alert: Alert, model: str, version: str) -> AlertLine:
+def _line(alert: Alert, model: str, version: str, standing: Sequence[Silence]) -> AlertLine:
     words = alert.verdict.replace("_", " ")
+    snooze = snooze_of(alert, standing) if alert.state in LIVE else None
     return AlertLine(
         id=alert.id,
         model=model,
@@ -176,6 +193,8 @@ def _line(alert: Alert, model: str, version: str) -> AlertLine:
         revised=alert.revised,
         drill=alert.drill,
         message=alert.message,
+        resolution=alert.resolution,
+        snoozed=Snoozed(until=snooze.until, by=snooze.author, reason=snooze.reason) if snooze else None,
     )
 
 

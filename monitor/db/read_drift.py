@@ -18,6 +18,7 @@ from monitor.db.registry import (
     reference_for,
     schema_of,
 )
+from monitor.db.registry import Reference as Row
 from monitor.drift.reference import Reference
 from monitor.schema import Kind
 from monitor.windows import Window
@@ -103,7 +104,7 @@ class DriftHistory:
     def since(self, feature: str) -> datetime:
         """The start of the unbroken run of windows in which the feature fired."""
         path = self.of(feature).sort_values("starts")
-        quiet = path.loc[~path["fired"], "starts"]
+        quiet = path.loc[~path["fired"] & path["p_value"].notna(), "starts"]  # an unjudged window tells nothing
         fired = path[path["starts"] > quiet.max()] if len(quiet) else path
         begun: datetime = fired["starts"].min().to_pydatetime()
         return begun
@@ -176,6 +177,12 @@ def _reports(session: Session, model: Model) -> tuple[ReportLink, ...]:
     )
 
 
+def _judged_against(session: Session, run: CheckRun) -> Row | None:
+    """The reference that a run was held against, which a new baseline does not change."""
+    kept = session.get(Row, run.document.get("reference_id") or 0)
+    return kept or reference_for(session, session.get_one(Version, run.version_id))
+
+
 def histogram(session: Session, name: str, feature: str, starts: datetime, ends: datetime) -> Histogram | None:
     """Where one feature's values lay in the reference and in a window; None where either has no counts."""
     model = model_named(session, name)
@@ -184,7 +191,7 @@ def histogram(session: Session, name: str, feature: str, starts: datetime, ends:
         .where(CheckRun.model_id == model.id, CheckRun.kind == "drift", CheckRun.starts == starts)
         .order_by(CheckRun.rows.desc(), CheckRun.revision.desc())
     )
-    row = reference_for(session, session.get_one(Version, run.version_id)) if run else newest_reference(session, model)
+    row = _judged_against(session, run) if run else newest_reference(session, model)
     if row is None:
         return None
     reference = Reference.from_document(row.document)

@@ -1,6 +1,6 @@
 """Models, their versions, schemas and references: what is monitored, and what normal looked like."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, select, text
@@ -13,6 +13,7 @@ from monitor.schema import Schema
 TASKS = ("classification", "regression")
 MONITOR_KINDS = ("drift", "quality", "performance", "stress")  # every model has one of each
 EVIDENTLY = "evidently"  # a kind of which a model has any number
+SEGMENT = "segment"  # one monitor for all declared segments of a model, once there is one
 VERSION_STATES = ("registered", "candidate", "champion", "retired")
 
 
@@ -24,8 +25,8 @@ class ModelSettings:
     windows it could not tell drift from season. `positive` is the label of the positive class as text (None:
     regression, or labels are 0 and 1). `limit` is the owner's tolerance in units of the metric (None: the default of
     `monitor.performance.tolerance`). `sampling_rate` is the share of rows kept as traces; profiles count all.
-    `incidents` and `per_days` are the false-alarm budget of feature drift. `stress_level` is the level that alerts and
-    gates read.
+    `incidents` and `per_days` are the false-alarm budget of feature drift, `overrides` holds a
+    `monitor.drift.FeatureOverride` document by feature. `stress_level` is the level that alerts and gates read.
     """
 
     window_seconds: int = 86_400
@@ -39,6 +40,7 @@ class ModelSettings:
     incidents: float = 1.0
     per_days: float = 365.0
     sensitivity: str = "balanced"
+    overrides: Json = field(default_factory=dict)
     stress_level: str = "S2"
     stress_every_windows: int = 7
     policy: bool = True  # may propose retraining by itself
@@ -159,7 +161,7 @@ class Monitor(Base):
     """
 
     __tablename__ = "monitors"
-    __table_args__ = (UniqueConstraint("model_id", "name"), only("kind", (*MONITOR_KINDS, EVIDENTLY)))
+    __table_args__ = (UniqueConstraint("model_id", "name"), only("kind", (*MONITOR_KINDS, SEGMENT, EVIDENTLY)))
 
     id: Mapped[Id]
     model_id: Mapped[int] = mapped_column(ForeignKey("models.id"))

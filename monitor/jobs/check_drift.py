@@ -1,14 +1,20 @@
 """Did a feature move? Profiles of every row, window by window, through the detector."""
 
 from functools import partial
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from monitor.alerts.calendar import ExpectedEvent, expected_in
+from monitor.db.base import Json
+from monitor.db.calendar import expected_events
 from monitor.db.checks import CheckRun
 from monitor.db.jobs import Claimed
 from monitor.db.profiles import read_profile
-from monitor.drift import Detector, FalseAlarmBudget, Reference
+from monitor.db.registry import ModelSettings
+from monitor.db.segments import drift_streams
+from monitor.drift import Detector, FalseAlarmBudget, FeatureOverride, Overrides, Reference, State
 from monitor.drift.profile import Profile
 from monitor.drift.report import DriftReport, FeatureReport, over_ticks
 from monitor.errors import BadInput
@@ -29,7 +35,8 @@ def _prepare(tools: Tools, session: Session, subject: Subject, due: list[Due]) -
         return lambda session, one: _learning(session, subject)
     reference = subject.reference
     detector = _detector(session, subject, reference, due[0].window)
-    return lambda session, one: _check(session, subject, reference, detector, one.window)
+    events = expected_events(session, subject.model)
+    return lambda session, one: _check(session, subject, reference, detector, events, one.window)
 
 
 def _learning(session: Session, subject: Subject) -> Outcome:
@@ -41,8 +48,6 @@ def _learning(session: Session, subject: Subject) -> Outcome:
 
 def _detector(session: Session, subject: Subject, reference: Reference, first: Window) -> Detector:
     """The detector as the last check run left it, or a fresh one under a new reference."""
-    settings = subject.settings
-    budget = FalseAlarmBudget(incidents=settings.incidents, per_days=settings.per_days)
     last = session.scalar(
         select(CheckRun)
         .where(
@@ -52,17 +57,65 @@ def _detector(session: Session, subject: Subject, reference: Reference, first: W
         .order_by(CheckRun.starts.desc(), CheckRun.revision.desc())
         .limit(1)
     )  # fmt: skip
-    if last is not None and last.detector_state and last.document.get("reference_id") == subject.reference_id:
+    known = last is not None and last.document.get("reference_id") == subject.reference_id
+    state, document = (last.detector_state, last.document) if last is not None and known else (None, {})
+    share = drift_streams(session, subject.model)
+    return resumed(reference, state, document, subject.settings, share=share, overrides=subject.settings.overrides)
+
+
+def resumed(
+    reference: Reference, state: bytes | None, document: Json, settings: ModelSettings, *, share: int, overrides: Json
+) -> Detector:
+    """A detector as it was left, under the settings that hold now; a fresh one where nothing of use was left.
+
+    Args:
+        reference: what is normal.
+        state: what the detector remembered, None for nothing.
+        document: its last report.
+        settings: of the model.
+        share: how many streams share the model's budget.
+        overrides: documents by feature; features that the reference does not have are left out.
+    """
+    declared = {
+        name: FeatureOverride.from_document(one) for name, one in overrides.items() if name in reference.schema.names
+    }
+    asked: dict[str, Any] = {
+        "budget": FalseAlarmBudget(incidents=settings.incidents / share, per_days=settings.per_days),
+        "sensitivity": settings.sensitivity,
+        "overrides": declared,
+    }
+    if state is not None and not _is_muted(document, declared):
         try:
-            return Detector.restore(reference, last.detector_state, budget=budget, sensitivity=settings.sensitivity)
+            return Detector.restore(reference, state, **asked)
         except BadInput:  # the state's format is older than this release
             pass
-    return Detector(reference, budget=budget, sensitivity=settings.sensitivity)
+    return Detector(reference, **asked)
 
 
-def _check(session: Session, subject: Subject, reference: Reference, detector: Detector, window: Window) -> Outcome:
-    document = {"reference_id": subject.reference_id}
-    broken = session.scalar(
+def _is_muted(report: Json, overrides: Overrides) -> bool:
+    """Whether an open incident is held by features alone that were muted since: it is over then."""
+    culprits = report.get("culprits") or ()
+    muted = {name for name, override in overrides.items() if override.is_muted}
+    return report.get("state") == State.OPEN and bool(culprits) and muted.issuperset(culprits)
+
+
+def terms_of(detector: Detector) -> Json:
+    """What the window was judged by, kept with its run: settings may change, and what was judged stays."""
+    return {
+        "terms": {
+            "incidents": detector.budget.incidents,
+            "per_days": detector.budget.per_days,
+            "ticks": detector.budget.ticks(detector.reference.width),
+            "tolerance": detector.sensitivity.tolerance,
+            "sensitivity": detector.sensitivity.value,
+            "overrides": {name: override.to_document() for name, override in sorted(detector.overrides.items())},
+        },
+    }
+
+
+def broken_data(session: Session, subject: Subject, window: Window) -> str | None:
+    """What the quality check found broken in a window; None where the data were sound."""
+    return session.scalar(
         select(CheckRun.sentence)
         .where(
             CheckRun.version_id == subject.version.id, CheckRun.kind == "quality", CheckRun.starts == window.start,
@@ -71,10 +124,20 @@ def _check(session: Session, subject: Subject, reference: Reference, detector: D
         .order_by(CheckRun.revision.desc())
         .limit(1)
     )  # fmt: skip
+
+
+def _check(
+    session: Session, subject: Subject, reference: Reference, detector: Detector, events: list[ExpectedEvent],
+    window: Window,
+) -> Outcome:  # fmt: skip
+    document: Json = {"reference_id": subject.reference_id} | terms_of(detector)
+    broken = broken_data(session, subject, window)
     if broken is not None:
         sentence = f"the data are broken ({broken}): the detector did not see them"
         return Outcome(status="skipped", sentence=sentence, document=document, detector_state=detector.state())
-    report = _advanced(session, subject, reference, detector, window)
+    expected = expected_in(events, window)
+    document |= {"expected": expected} if expected else {}
+    report = _advanced(session, subject, reference, detector, events, window)
     return Outcome(
         status=report.status,
         sentence=report.sentence,
@@ -86,25 +149,28 @@ def _check(session: Session, subject: Subject, reference: Reference, detector: D
 
 
 def _advanced(
-    session: Session, subject: Subject, reference: Reference, detector: Detector, window: Window
-) -> DriftReport:
-    """The detector moved on over the ticks of a window, and what they come to."""
+    session: Session, subject: Subject, reference: Reference, detector: Detector, events: list[ExpectedEvent],
+    window: Window,
+) -> DriftReport:  # fmt: skip
+    """The detector moved on over the ticks of a window, and what they come to; ticks of an event are only shown."""
     reports, whole = [], Profile.empty(reference.binning)
     for tick in grid(window.start, window.end, subject.settings.tick):
         counted = read_profile(
             session, model_id=subject.model.id, version_id=subject.version.id, binning=reference.binning, window=tick
         ) or Profile.empty(reference.binning)
-        reports.append(detector.update(tick, counted))
+        reports.append(detector.update(tick, counted, expected=expected_in(events, tick)))
         whole += counted
     return reports[0] if len(reports) == 1 else over_ticks(reports, window, reference.total, whole)
 
 
 def _measurements(report: DriftReport) -> tuple[Measurement, ...]:
-    return tuple(_measurement(feature) for feature in report.features.values())
+    return tuple(measurement_of(feature) for feature in report.features.values())
 
 
-def _measurement(feature: FeatureReport) -> Measurement:
-    low, high = feature.interval
+def measurement_of(feature: FeatureReport) -> Measurement:
+    """A feature's report as a finding; one that was not tested has no effect."""
+    tested = feature.p_value is not None
+    low, high = feature.interval if tested else (None, None)
     return Measurement(
         subject=feature.name,
         metric="drift",
@@ -112,7 +178,7 @@ def _measurement(feature: FeatureReport) -> Measurement:
         statistic=feature.strength,
         p_value=feature.p_value,
         e_value=feature.e_value,
-        effect=feature.effect,
+        effect=feature.effect if tested else None,
         low=low,
         high=high,
         threshold=feature.threshold,

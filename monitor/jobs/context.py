@@ -24,7 +24,8 @@ class Tools:
     """Everything that a handler may use and does not read for itself.
 
     `factories` is the allow-list of torch factories by name. `children` off runs heavy work in this process (backtest,
-    tests). `link` is the dashboard's address for messages. `stopping` says that the worker was asked to end.
+    tests). `link` is the dashboard's address for messages. `stopping` says that the worker was asked to end. `checked`
+    hears of each window that a check has committed, with the kind of the check.
     """
 
     engine: Engine
@@ -38,6 +39,7 @@ class Tools:
     link: str = ""
     lease: timedelta = LEASE
     stopping: Callable[[], bool] = field(default=lambda: False, compare=False, repr=False)
+    checked: Callable[[str], None] = field(default=lambda kind: None, compare=False, repr=False)
     cache: dict[object, Any] = field(default_factory=dict, compare=False, repr=False)
 
 

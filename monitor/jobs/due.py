@@ -21,14 +21,15 @@ from monitor.db.read_streams import (
     unjudged,
     versions_with_traffic,
 )
-from monitor.db.registry import EVIDENTLY, Model, ModelSettings, Monitor, Version
+from monitor.db.registry import EVIDENTLY, SEGMENT, Model, ModelSettings, Monitor, Version
+from monitor.db.segments import segments_of
 from monitor.drift.reference import MIN_ROWS, MIN_WINDOWS
 from monitor.reports.config import EvidentlyConfig, stored_config
 from monitor.windows import Window, floor_to_grid, grid
 
 _LABELS_AWAITED = 400  # windows after which nobody waits for the first labels any more
 # A window is judged as a whole: performance waits until it is known whether features moved.
-_BEFORE = {"drift": ("quality",), "performance": ("drift", "quality")}
+_BEFORE = {"drift": ("quality",), "performance": ("drift", "quality"), SEGMENT: ("drift",)}
 GROWTH = 0.05  # more labels than before by which a window is measured again
 
 
@@ -96,6 +97,8 @@ class Streams:
                 return [Due(window=window) for window in self._drift(version)]
             case "performance":
                 return list(self._performance(version))
+            case "segment":
+                return [Due(window=window) for window in self._segments(version)]
             case _:
                 return [Due(window=window) for window in self._stress(version)]
 
@@ -159,6 +162,12 @@ class Streams:
             if since is None or window.start >= since:
                 yield window
                 since = window.end + (config.every_windows - 1) * self.width
+
+    def _segments(self, version: Version) -> list[Window]:
+        """What the drift check has looked at since the first segment was declared."""
+        begun = [one.begins for one in segments_of(self.monitors[SEGMENT]).values()]
+        since = self._frontier(version, SEGMENT) or min((at for at in begun if at is not None), default=None)
+        return self._unjudged(version, SEGMENT, since=since)
 
     def _unjudged(self, version: Version, kind: str, *, since: datetime | None) -> list[Window]:
         """What the check before this one has seen and this one has not: quality, then drift, then performance."""

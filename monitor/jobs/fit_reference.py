@@ -4,6 +4,8 @@ import pandas as pd
 from sqlalchemy.orm import Session
 
 from monitor.acts.baselines import accept_reference
+from monitor.alerts.calendar import expected_in
+from monitor.db.calendar import expected_events
 from monitor.db.engine import database_now, transaction
 from monitor.db.jobs import Claimed
 from monitor.db.profiles import add_profile, read_profile
@@ -12,6 +14,7 @@ from monitor.db.traces import read_traces
 from monitor.drift import Reference
 from monitor.drift.bins import Binning
 from monitor.drift.profile import Profile
+from monitor.drift.reference import MIN_ROWS, MIN_WINDOWS
 from monitor.governance import POLICY
 from monitor.jobs.context import Tools, effect
 from monitor.jobs.due import Streams
@@ -39,12 +42,18 @@ def run(tools: Tools, job: Claimed) -> None:
 
 
 def _seen(session: Session, subject: Subject) -> list[Window]:
-    """The ticks of the whole windows in which this version had rows, in order."""
+    """The ticks of the whole windows in which this version had rows, in order.
+
+    Windows on which an event was expected are left out where the others suffice.
+    """
     streams, settings = Streams(session, subject.model), subject.settings
-    starts = (
-        start for start in sorted(streams.traffic[subject.version.id]) if start + settings.width <= streams.closed
-    )
-    return [tick for start in starts for tick in grid(start, start + settings.width, settings.tick)]
+    rows, events = streams.traffic[subject.version.id], expected_events(session, subject.model)
+    whole = [Window(start, start + settings.width) for start in sorted(rows)]
+    whole = [window for window in whole if window.end <= streams.closed]
+    usual = [window for window in whole if expected_in(events, window) is None]
+    suffices = len(usual) >= MIN_WINDOWS and sum(rows[window.start] for window in usual) >= MIN_ROWS
+    chosen = usual if suffices else whole
+    return [tick for window in chosen for tick in grid(window.start, window.end, settings.tick)]
 
 
 def _known_binning(session: Session, subject: Subject) -> Binning | None:

@@ -5,9 +5,10 @@ from collections.abc import Collection
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
-from monitor.db.alerts import Outbox
+from monitor.db.alerts import Outbox, due_wakes
+from monitor.db.engine import database_now
 from monitor.db.jobs import Job, enqueue
-from monitor.db.registry import Model, Monitor, Version
+from monitor.db.registry import EVIDENTLY, SEGMENT, Model, Monitor, Version
 from monitor.jobs.due import Streams
 
 BY = "plan"
@@ -16,16 +17,17 @@ _JOBS = {
     "drift": "check_drift",
     "performance": "check_performance",
     "stress": "stress",
-    "evidently": "check_evidently",
+    SEGMENT: "check_segments",
+    EVIDENTLY: "check_evidently",
 }
 CHECKS = tuple(_JOBS)
-FOLLOWING = {"quality": ("drift",), "drift": ("performance", "stress", "evidently")}  # what a check makes due
+FOLLOWING = {"quality": ("drift",), "drift": ("performance", "stress", SEGMENT, EVIDENTLY)}  # what a check makes due
 
 
 def plan(session: Session) -> int:
     """Write a job for every stream with due work; how many were written."""
     planned = sum(plan_model(session, model) for model in session.scalars(select(Model).order_by(Model.id)))
-    return planned + plan_delivery(session) + _plan_retention(session)
+    return planned + plan_delivery(session) + _plan_wakes(session) + _plan_retention(session)
 
 
 def plan_model(session: Session, model: Model, kinds: Collection[str] = CHECKS) -> int:
@@ -58,6 +60,13 @@ def plan_delivery(session: Session) -> int:
     if not session.scalar(select(due)):
         return 0
     return int(enqueue(session, "deliver", stream="deliver", payload={}, by=BY) is not None)
+
+
+def _plan_wakes(session: Session) -> int:
+    """A job when a snooze is over."""
+    if not due_wakes(session, database_now(session)):
+        return 0
+    return int(enqueue(session, "wake", stream="wake", payload={}, by=BY) is not None)
 
 
 def _plan_retention(session: Session) -> int:

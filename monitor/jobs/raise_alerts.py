@@ -101,6 +101,13 @@ def _signal(
         propose_if_warranted(session, model, version, known, alert, now)
 
 
+def raise_alert(
+    session: Session, tools: Tools, model: Model, version: Version, known: Known, signal: Signal, now: datetime
+) -> None:
+    """Move the alert of one cause on by a window, for a check that knows better than `signals` what it saw."""
+    _signal(session, tools, model, version, known, signal, _newest(session, model).get(signal.cause), now)
+
+
 def _newest(session: Session, model: Model) -> dict[str, Alert]:
     """The model's last alert of each cause, over or not."""
     last = select(func.max(Alert.id)).where(Alert.model_id == model.id, ~Alert.drill).group_by(Alert.cause)
@@ -112,10 +119,12 @@ def _continued(newest: Alert | None, signal: Signal) -> Alert | None:
     """The alert that the signal goes on with; None begins a new one.
 
     Drift of the same features that comes back within seven days is the same incident: its alert opens again, without a
-    new message.
+    new message. One that a person ended is over: under a new baseline it would be another drift.
     """
     if newest is None or newest.state != AlertState.RESOLVED:
         return newest
+    if newest.resolution is not None:
+        return None
     snapshot = AlertSnapshot.from_document(newest.snapshot)
     same = not set(signal.culprits).isdisjoint(newest.culprits)
     back = signal.kind is AlertKind.DRIFT and signal.condition is Condition.FIRING and same
@@ -153,7 +162,7 @@ def _tell(
     now: datetime,
 ) -> None:  # fmt: skip
     link = f"{tools.link}/?view=alerts&alert={alert.id}" if tools.link else ""
-    message = _message(model, signal, known, step, link)
+    message = _message(signal, known, step, link)
     if step.notice is not Notice.RESOLVED:
         alert.message = message.to_document()
     owed = queue_messages(
@@ -164,10 +173,10 @@ def _tell(
         enqueue(session, "deliver", stream="deliver", payload={}, by=BY)
 
 
-def _message(model: Model, signal: Signal, known: Known, step: Transition, link: str) -> Message:
+def _message(signal: Signal, known: Known, step: Transition, link: str) -> Message:
     if step.notice is Notice.RESOLVED:
-        return resolved_message(model.name, signal, known, step.snapshot, link=link)
-    return fired_message(model.name, signal, known, step.snapshot, why=step.why, link=link)
+        return resolved_message(signal.model, signal, known, step.snapshot, link=link)
+    return fired_message(signal.model, signal, known, step.snapshot, why=step.why, link=link)
 
 
 def _order_report(session: Session, model: Model, alert: Alert, window: Window) -> None:
@@ -186,6 +195,7 @@ def _revise_alerts(session: Session, model: Model, known: Known) -> None:
     chosen = select(Alert).where(
         Alert.model_id == model.id, Alert.kind.in_((AlertKind.DRIFT, AlertKind.PERFORMANCE)), ~Alert.drill,
         Alert.starts < known.window.end, Alert.ends > known.window.start, Alert.state != AlertState.PENDING,
+        ~Alert.cause.startswith("drift:"),  # of a segment, whose performance is not measured
     )  # fmt: skip
     for alert in session.scalars(chosen.with_for_update()):
         verdicts = _verdicts(session, alert) - {Verdict.PIPELINE_BREAK}

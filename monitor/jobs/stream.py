@@ -123,6 +123,7 @@ def advance(tools: Tools, job: Claimed, kind: str, prepare: Callable[[Session, S
             judge(session, tools, subject.model, subject.version, window_to_judge(run, subject), now)
             if number == len(due) and kind in FOLLOWING:
                 plan_model(session, session.get_one(Model, subject.model.id), FOLLOWING[kind])
+        tools.checked(kind)
 
 
 def window_to_judge(run: CheckRun, subject: Subject) -> Window:

@@ -26,6 +26,7 @@ log = structlog.get_logger()
 HANDLERS = {  # imported when first needed: torch and Evidently cost seconds
     "check_quality": "monitor.jobs.check_quality:run",
     "check_drift": "monitor.jobs.check_drift:run",
+    "check_segments": "monitor.jobs.check_segments:run",
     "check_performance": "monitor.jobs.check_performance:run",
     "stress": "monitor.jobs.stress:run",
     "check_evidently": "monitor.jobs.check_evidently:run",
@@ -35,6 +36,7 @@ HANDLERS = {  # imported when first needed: torch and Evidently cost seconds
     "retrain": "monitor.jobs.retrain:run",
     "promote": "monitor.jobs.promote:run",
     "retain": "monitor.jobs.retain:run",
+    "wake": "monitor.jobs.wake:run",
 }
 _IDLE_SECONDS = 0.5
 _LONGEST_ERROR = 2_000
@@ -45,12 +47,13 @@ class Worker:
 
     def __init__(
         self, tools: Tools, name: str, *, lease: timedelta = LEASE, beat: timedelta = BEAT,
-        kinds: Collection[str] | None = None,
+        kinds: Collection[str] | None = None, versions: Collection[int] | None = None,
     ) -> None:  # fmt: skip
         self.tools = replace(tools, lease=lease)
         self.name = name
         self.beat = beat
         self.kinds = kinds
+        self.versions = versions
 
     def run(self, should_stop: Callable[[], bool]) -> None:
         """Work until `should_stop`; the job in hand is finished, or given back where it can be."""
@@ -67,7 +70,7 @@ class Worker:
     def run_once(self) -> bool:
         """Run one job; False when none is due."""
         with transaction(self.tools.engine) as session:
-            job = claim(session, worker=self.name, lease=self.tools.lease, kinds=self.kinds)
+            job = claim(session, worker=self.name, lease=self.tools.lease, kinds=self.kinds, versions=self.versions)
         if job is None:
             return False
         with _Heartbeat(self.tools.engine, job, self.tools.lease, self.beat):
@@ -153,6 +156,18 @@ def drain(tools: Tools, *, kinds: Collection[str] | None = None) -> int:
     with transaction(tools.engine) as session:
         plan(session)
     while worker.run_once():  # a job plans what follows from it
+        ran += 1
+    return ran
+
+
+def drain_versions(tools: Tools, versions: Collection[int], *, kinds: Collection[str]) -> int:
+    """Work in this process on what is planned for these versions, until nothing is due; how many jobs ran.
+
+    Raises:
+        JobFailed: a job failed.
+    """
+    worker, ran = _Strict(tools, "check", kinds=kinds, versions=versions), 0
+    while worker.run_once():
         ran += 1
     return ran
 

@@ -220,3 +220,52 @@ def test_a_database_that_does_not_answer_is_a_sentence(tmp_path: Path):
     app = AppTest.from_file(str(SCRIPT), default_timeout=30).run()
     assert app.error[0].value == "The database does not answer."
     assert not app.exception
+
+
+@pytest.mark.usefixtures("fraud")
+def test_what_a_person_declares_on_the_drift_view_is_kept_and_said():
+    app = view("drift", model="fraud", feature="age")
+    assert "28 windows, the newest, from" in said(app)
+    app.text_input(key="snooze-reason").input("known campaign")
+    app = _submit(app, "Snooze")
+    assert "Drift of age is snoozed until" in app.success[0].value
+    assert "known campaign" in said(app)
+    app = app.button(key="wake-age").click().run()
+    assert app.success[0].value == "Drift of age speaks again."
+    app.text_input(key="event-name").input("Black Friday")
+    assert "expected the first day" in _submit(app, "Expect it").error[0].value
+    app.number_input(key="weight-age").set_value(0.0)
+    app = _submit(app, "Save", last=True)
+    assert app.success[0].value == "age is muted from the next window on."
+    assert queries.declared("fraud").settings.overrides["age"]["weight"] == 0
+    app.text_input(key="segment-name").input("age=40")
+    assert (
+        "expected a level of merchant_category, channel, country" in _submit(app, "Watch it by itself").error[0].value
+    )
+    app.text_input(key="baseline-reason").input("it stays")
+    assert _submit(app, "Accept as the new baseline").success[0].value.startswith("28 windows are the baseline now")
+
+
+@pytest.mark.usefixtures("fraud")
+def test_a_viewer_reads_what_was_declared_and_why_they_may_not(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(auth, "current_actor", lambda **_: Actor(id="eve", name="Eve", roles=frozenset({Role.VIEWER})))
+    words = said(view("drift", model="fraud"))
+    assert "to accept baseline needs one of" in words
+    assert "to configure needs one of" in words
+
+
+@pytest.mark.usefixtures("fraud")
+def test_a_snoozed_alert_stays_on_the_list_as_snoozed():
+    app = view("alerts", alert="2")
+    app.text_input(key="snooze-reason").input("the bank holiday")
+    app = _submit(app, "Snooze")
+    assert app.title[0].value == "1 alert open, all snoozed"
+    assert "the bank holiday" in said(app)
+    app = app.button(key="wake-alert").click().run()
+    assert app.title[0].value == "1 alert nobody has taken yet: fraud"
+
+
+def _submit(app: AppTest, label: str, *, last: bool = False) -> AppTest:
+    """Press the button of a form."""
+    found = [button for button in app.button if button.label == label]
+    return found[-1 if last else 0].click().run()
