@@ -94,6 +94,11 @@ def accept_baseline(
     present = reference_for(session, version)
     if present is None:
         raise BadInput(f"{version.name} of {model.name} has no reference yet: it is still learning what is normal")
+    # in the order of the checks, which hold the reference while they judge: reference, alert, audit
+    session.refresh(present, with_for_update={"key_share": True})
+    alert = open_drift_alert(session, model)
+    if alert is not None:
+        session.refresh(alert, with_for_update=True)
     chosen = baseline_windows(session, model, version, span=span, last=last)
     reference = _learned(session, model, version, Normal.from_document(present.document), chosen)
     if (present.starts, present.ends, present.rows) == (chosen[0].start, chosen[-1].end, reference.rows):
@@ -103,7 +108,6 @@ def accept_baseline(
         session, "baseline.accepted", by=by.id, subject=f"version:{version.id}", at=now, model=model.name,
         reference=accepted.id, reason=reason,
     )  # fmt: skip
-    alert = open_drift_alert(session, model)
     if alert is not None and alert.version_id == version.id:
         resolution = f"accepted as the new baseline by {by.name}"
         end_alert(

@@ -13,11 +13,12 @@ from monitor.db.checks import CheckRun
 from monitor.db.jobs import Claimed
 from monitor.db.profiles import read_profile
 from monitor.db.registry import ModelSettings
+from monitor.db.registry import Reference as Row
 from monitor.db.segments import drift_streams
 from monitor.drift import Detector, FalseAlarmBudget, FeatureOverride, Overrides, Reference, State
 from monitor.drift.profile import Profile
 from monitor.drift.report import DriftReport, FeatureReport, over_ticks
-from monitor.errors import BadInput
+from monitor.errors import BadInput, JobReleased
 from monitor.jobs.context import Tools
 from monitor.jobs.due import Due
 from monitor.jobs.learning import windows_missing
@@ -113,6 +114,17 @@ def terms_of(detector: Detector) -> Json:
     }
 
 
+def require_in_use(session: Session, subject: Subject) -> None:
+    """Give the job back when a new baseline was accepted since it began; one that is being accepted waits meanwhile.
+
+    Raises:
+        JobReleased: the next run holds the windows that are left against the new baseline.
+    """
+    in_use = select(Row.active).where(Row.id == subject.reference_id).with_for_update(read=True)
+    if not session.scalar(in_use):
+        raise JobReleased(f"a new baseline of {subject.version.name} was accepted")
+
+
 def broken_data(session: Session, subject: Subject, window: Window) -> str | None:
     """What the quality check found broken in a window; None where the data were sound."""
     return session.scalar(
@@ -130,6 +142,7 @@ def _check(
     session: Session, subject: Subject, reference: Reference, detector: Detector, events: list[ExpectedEvent],
     window: Window,
 ) -> Outcome:  # fmt: skip
+    require_in_use(session, subject)
     document: Json = {"reference_id": subject.reference_id} | terms_of(detector)
     broken = broken_data(session, subject, window)
     if broken is not None:

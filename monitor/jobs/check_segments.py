@@ -24,7 +24,7 @@ from monitor.db.segments import Segment, drift_streams, segment_monitor, segment
 from monitor.db.traces import read_traces
 from monitor.drift import Detector, Profile, State, Status
 from monitor.drift.report import DriftReport, over_ticks
-from monitor.jobs.check_drift import broken_data, measurement_of, resumed, terms_of
+from monitor.jobs.check_drift import broken_data, measurement_of, require_in_use, resumed, terms_of
 from monitor.jobs.context import Tools
 from monitor.jobs.due import Due
 from monitor.jobs.facts import Known, known_of
@@ -84,6 +84,7 @@ def _last_run(session: Session, subject: Subject, first: Window) -> tuple[dict[s
 
 
 def _check(tools: Tools, session: Session, subject: Subject, streams: list[_Stream], window: Window) -> Outcome:
+    require_in_use(session, subject)
     document: Json = {"reference_id": subject.reference_id, "segments": {}}
     broken = broken_data(session, subject, window)
     if broken is not None:

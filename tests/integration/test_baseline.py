@@ -19,8 +19,21 @@ from monitor.db.registry import Reference as Row
 from monitor.drift import Reference as Normal
 from monitor.errors import BadInput, NotAllowed, NotEnoughData, StaleDecision
 from monitor.governance import Actor
+from monitor.jobs.plan import plan
+from monitor.jobs.worker import Worker
 from monitor.windows import Window
-from tests.streams import OWNER, REFERENCE_DAYS, World, drain_checks, register, runs_of, serve_days, tools_for, window
+from tests.streams import (
+    CHECKS,
+    OWNER,
+    REFERENCE_DAYS,
+    World,
+    drain_checks,
+    register,
+    runs_of,
+    serve_days,
+    tools_for,
+    window,
+)
 
 SHIFT = REFERENCE_DAYS + 1
 WORLD = World(shift=(SHIFT, 1.0))
@@ -75,6 +88,28 @@ def test_drift_from_the_new_baseline_is_a_new_alert_and_not_the_old_one_again(dr
     with transaction(drifting) as session:
         states = session.scalars(select(Alert.state).where(Alert.cause == "drift").order_by(Alert.id)).all()
     assert states == ["resolved", "firing"]
+
+
+def test_a_job_in_hand_goes_on_under_the_baseline_that_was_accepted_meanwhile(drifting: Engine, tmp_path: Path):
+    seen: list[str] = []
+
+    def accept_once(kind: str) -> None:
+        seen.append(kind)
+        if seen.count("drift") == 1 and kind == "drift":
+            with transaction(drifting) as session:
+                accept(session)
+
+    serve_days(drifting, WORLD, SHIFT + 14, SHIFT + 17, labels=False)
+    worker = Worker(tools_for(drifting, tmp_path, checked=accept_once), "one", kinds=CHECKS)
+    with transaction(drifting) as session:
+        plan(session)
+    while worker.run_once():
+        pass
+    runs = runs_of(drifting, "drift")[-3:]
+    assert [run.document["state"] for run in runs] == ["open", "quiet", "quiet"]
+    assert runs[0].document["reference_id"] < runs[1].document["reference_id"] == runs[2].document["reference_id"]
+    with transaction(drifting) as session:
+        assert session.scalars(select(Alert.state).where(Alert.cause == "drift")).all() == ["resolved"]
 
 
 def test_what_cannot_be_a_baseline_is_refused_in_a_sentence(drifting: Engine):
