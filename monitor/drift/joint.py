@@ -21,6 +21,7 @@ from monitor.schema import Schema
 MOST_FEATURES = 32  # of a model that are looked at in pairs: those that go together most
 _ROWS = 2_048  # of a block that are multiplied; more add cost and hardly any power
 _FIT_ROWS = 8_192
+_ONE_THREAD = 131_072  # multiplications of one product, few enough not to wake the threads of the BLAS
 _LEAST_ROWS = 50
 _LEAST_SPREAD = 0.05  # of a correlation's scatter, relative to that of no correlation
 _RIDGE = 0.05  # of the correlation matrix before it is inverted
@@ -45,7 +46,11 @@ class JointSums:
             return cls.empty(0)
         step = -(-places.shape[1] // _ROWS) or 1
         z = np.array([table[row[::step]] for table, row in zip(tables, places, strict=True)])
-        return cls(z.shape[1], z.sum(axis=1), z @ z.T)
+        products = np.zeros((len(z), len(z)))
+        for start in range(0, z.shape[1], _ONE_THREAD // len(z) ** 2):
+            part = z[:, start : start + _ONE_THREAD // len(z) ** 2]
+            products += part @ part.T
+        return cls(z.shape[1], z.sum(axis=1), products)
 
     def __add__(self, other: Self) -> Self:
         return type(self)(self.rows + other.rows, self.sums + other.sums, self.products + other.products)
