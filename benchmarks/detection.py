@@ -59,6 +59,7 @@ PEER_DRIFTS = (
     (CORRELATED, DECORRELATION),
     (DAY_SEASON, Drift(kind="missing", size=0.02)),
 )
+PEER_SCALE = {"quick": (1, 30, 1), "full": (2, 120, 6)}  # null streams, windows of one, streams of a drift
 # One method a family: what all of them do is in `benchmarks/peer_detection`.
 PEER_METHODS = {
     "evidently": ("any column",),
@@ -245,8 +246,14 @@ def _stacked(made: Made, chosen: Iterable[int]) -> pd.DataFrame:
     return together.astype({name: object for name in together if str(together[name].dtype) == "category"})
 
 
-def peer_tables(years: int, windows: int, streams: int, pool: ProcessPoolExecutor) -> dict[str, Any]:
-    """Every peer out of the box and matched at one false incident a model-year."""
+def peer_tables(scale: tuple[int, int, int], pool: ProcessPoolExecutor) -> dict[str, Any]:
+    """Every peer out of the box and matched at one false incident a model-year.
+
+    Args:
+        scale: null streams of each world, windows of one, and streams of each drift.
+        pool: runs them.
+    """
+    years, windows, streams = scale
     nulls = list(product(MODULES, PEER_NULLS, range(CALIBRATION_SEED, CALIBRATION_SEED + years), [windows]))
     drifts = [
         (peer, world, drift, FIRST_SEED + i) for peer in MODULES for world, drift in PEER_DRIFTS for i in range(streams)
@@ -321,11 +328,7 @@ def main() -> None:
         quiet = list(pool.map(null_year, product(worlds, range(FIRST_SEED, FIRST_SEED + years), [365])))
         jobs = [(world, drift, FIRST_SEED + i) for world, drift in drifts for i in range(streams)]
         found = list(pool.map(found_drift, jobs))
-        theirs = (
-            peer_tables(1 if options.quick else 2, 60 if options.quick else 180, 2 if options.quick else 5, pool)
-            if options.peers
-            else {}
-        )
+        theirs = peer_tables(PEER_SCALE["quick" if options.quick else "full"], pool) if options.peers else {}
     figures: dict[str, Any] = {
         "nulls": null_table(quiet),
         "drifts": drift_table(found),

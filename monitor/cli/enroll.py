@@ -12,7 +12,7 @@ from monitor.acts import baselines, registry
 from monitor.artifacts import Manifest
 from monitor.artifacts.load import LoadedModel
 from monitor.db.registry import Model, ModelSettings, Version
-from monitor.drift import Reference
+from monitor.drift import Reference, with_predictions
 from monitor.errors import NotEnoughData
 from monitor.governance.roles import Actor
 from monitor.jobs.samples import judged
@@ -74,8 +74,9 @@ def enroll(session: Session, enrolment: Enrolment, *, by: Actor, now: datetime, 
     registry.set_champion(session, model, version, by=by, now=now)
     if not enrolment.windows:  # too few to say what is normal; the platform learns it from traffic
         return model, version
+    schema = with_predictions(enrolment.schema, pd.concat([frame for _, frame in enrolment.windows]))
     reference = Reference.fit(
-        [(window, frame[list(enrolment.schema.names)]) for window, frame in enrolment.windows], schema=enrolment.schema
+        [(window, frame[list(schema.names)]) for window, frame in enrolment.windows], schema=schema
     )
     baselines.accept_reference(session, model, version, reference, by=by, now=now)
     return model, version

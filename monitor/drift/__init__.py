@@ -9,6 +9,7 @@ from monitor.drift.clock import likely_leaks, time_proxies, unique_columns
 from monitor.drift.compare import ComparisonReport, compare
 from monitor.drift.detector import Detector, Sensitivity
 from monitor.drift.overrides import FeatureOverride, Overrides
+from monitor.drift.predictions import predictions_of, with_predictions
 from monitor.drift.profile import Profile
 from monitor.drift.reference import Reference
 from monitor.drift.report import DriftReport, FeatureReport, FeatureStatus, Lane, State, Status
@@ -34,6 +35,8 @@ __all__ = [
     "Status",
     "compare",
     "likely_leaks",
+    "predictions_of",
     "time_proxies",
     "unique_columns",
+    "with_predictions",
 ]

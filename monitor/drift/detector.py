@@ -1,5 +1,7 @@
 """The detector: one window in, one report out. No database, no clock, no global state."""
 
+from collections.abc import Collection
+from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 from typing import Self
@@ -13,6 +15,7 @@ from monitor.drift.explain import Explanation, Seen, plain_report, status_senten
 from monitor.drift.incident import Heard, advance, is_recent, worsened
 from monitor.drift.memory import Memory
 from monitor.drift.overrides import FeatureOverride, Overrides, budget_shares, check_known, tolerances
+from monitor.drift.predictions import BUDGET
 from monitor.drift.profile import Profile, require_same
 from monitor.drift.reference import MIN_WINDOW_ROWS, Reference
 from monitor.drift.report import DriftReport, FeatureReport, FeatureStatus, Reports, State, Status, column_status
@@ -63,11 +66,20 @@ class Detector:
         budget: FalseAlarmBudget | None = None,
         sensitivity: str | Sensitivity = Sensitivity.BALANCED,
         overrides: Overrides | None = None,
+        predictions: Collection[str] = (),
     ) -> None:
+        """Args:
+        reference: what is normal.
+        budget: of false incidents; one a year unless given.
+        sensitivity: the change that is not worth an incident.
+        overrides: what the owner declared of single features.
+        predictions: features that are what the model said; together they may spend a quarter of the budget.
+        """
         if sensitivity not in list(Sensitivity):
             raise BadInput(f"expected a sensitivity of {', '.join(Sensitivity)}, got {sensitivity!r}")
         self.overrides = dict(overrides or {})
         check_known(self.overrides, reference.schema.names)
+        self.predictions = tuple(name for name in reference.schema.names if name in predictions)
         self.reference = reference
         self.budget = budget or FalseAlarmBudget()
         self.sensitivity = Sensitivity(sensitivity)
@@ -90,12 +102,19 @@ class Detector:
 
     def _with_streams(self) -> dict[str, FeatureOverride]:
         """The overrides, and those of what a muted feature has a part in: its pairs, and the distance."""
-        joint = self._normal.joint
+        joint, boosted = self._normal.joint, self._with_predictions()
         muted = {name for name, override in self.overrides.items() if override.is_muted}
         if joint is None:
-            return self.overrides
+            return boosted
         involved = zip(joint.stream_names, (set(pair or joint.names) for pair in joint.pairs), strict=True)
-        return self.overrides | {name: FeatureOverride(weight=0) for name, features in involved if muted & features}
+        return boosted | {name: FeatureOverride(weight=0) for name, features in involved if muted & features}
+
+    def _with_predictions(self) -> dict[str, FeatureOverride]:
+        """The overrides, and the larger share of the budget that predictions have."""
+        others = max(len(self.reference.schema.names) - len(self.predictions), 1)
+        boost = BUDGET * others / max(len(self.predictions), 1)
+        own = {name: self.overrides.get(name, FeatureOverride()) for name in self.predictions}
+        return self.overrides | {name: replace(one, weight=one.weight * boost) for name, one in own.items()}
 
     def state(self) -> bytes:
         """Everything that the next window depends on, exact."""
@@ -117,6 +136,7 @@ class Detector:
         budget: FalseAlarmBudget | None = None,
         sensitivity: str | Sensitivity | None = None,
         overrides: Overrides | None = None,
+        predictions: Collection[str] = (),
     ) -> Self:
         """The detector that wrote `state`; its budget and sensitivity unless others are given.
 
@@ -137,6 +157,7 @@ class Detector:
             budget=budget or kept,
             sensitivity=sensitivity or settings["sensitivity"],
             overrides=overrides,
+            predictions=predictions,
         )
         detector._memory = memory
         return detector

@@ -188,7 +188,7 @@ class Explanation:
 
     def _report(self, j: int, bins: FeatureBins, found: Directions, status: FeatureStatus) -> FeatureReport:
         seen, lane, total, start = self._seen, self._lane, self._reference.total, int(self._spans[j])
-        s, k = (int(part[j]) for part in self._leads)
+        (surest_s, surest), (s, k) = ((int(part[j]) for part in self._leads), self._told(j, found))
         paired = next((stream for stream in self._streams if bins.name in stream.features), None)
         location = found.find(Movement.LOCATION)
         shown = k if location is None else start + location
@@ -208,7 +208,7 @@ class Explanation:
             p_value=float(self._p_values[j]),
             e_value=float(seen.bets.e_values[j]),
             threshold=lane.threshold(variance, shown) / unit,
-            strength=float(seen.evidence.strength[s, k]),
+            strength=float(seen.evidence.strength[surest_s, surest]),
             scale=SCALES[s],
             lane=self._lane_of(j),
             moved=moved or paired is not None,
@@ -218,6 +218,17 @@ class Explanation:
             compared=(total, seen.profile),
         )
 
+    def _told(self, j: int, found: Directions) -> tuple[int, int]:
+        """Scale and direction that the sentence is of: of levels the one whose share changed most, not the surest."""
+        s, k = (int(part[j]) for part in self._leads)
+        start, evidence = int(self._spans[j]), self._seen.evidence
+        if found.movements[k - start] is not Movement.LEVEL:
+            return s, k
+        levels = start + np.array([i for i, movement in enumerate(found.movements) if movement is Movement.LEVEL])
+        changed = np.abs(evidence.x[s, levels] * self._lane.sd[levels])
+        sure = evidence.meaningful[s, levels] & ~self._seen.off_season[levels]
+        return (s, int(levels[np.where(sure, changed, -1.0).argmax()])) if sure.any() else (s, k)
+
     def _lane_of(self, j: int) -> Lane | None:
         of = slice(int(self._spans[j]), int(self._spans[j + 1]))
         if self._seen.heard.window[of].any():
@@ -226,7 +237,7 @@ class Explanation:
 
     def _words(self, j: int, bins: FeatureBins, found: Directions, unit: float) -> str:
         start, evidence = int(self._spans[j]), self._seen.evidence
-        s, k = (int(part[j]) for part in self._leads)
+        s, k = self._told(j, found)
         movement, marked = found.movements[k - start], found.bins_of[k - start]
         shares = _shares(evidence, self._lane, s, k) if marked else None
         moved_by = float(evidence.x[s, k]) / (unit if movement is Movement.LOCATION else 1.0)

@@ -24,6 +24,7 @@ _FIT_ROWS = 8_192
 _ONE_THREAD = 131_072  # multiplications of one product, few enough not to wake the threads of the BLAS
 _LEAST_ROWS = 50
 _LEAST_SPREAD = 0.05  # of a correlation's scatter, relative to that of no correlation
+_NOTHING = 1e-12  # a variance of rounding errors
 _RIDGE = 0.05  # of the correlation matrix before it is inverted
 
 
@@ -54,6 +55,12 @@ class JointSums:
 
     def __add__(self, other: Self) -> Self:
         return type(self)(self.rows + other.rows, self.sums + other.sums, self.products + other.products)
+
+    def without(self, features: Sequence[int]) -> Self:
+        """The same with the features at these positions never varying."""
+        sums, products = self.sums.copy(), self.products.copy()
+        sums[features], products[features, :], products[:, features] = 0.0, 0.0, 0.0
+        return type(self)(self.rows, sums, products)
 
     @cached_property
     def covariance(self) -> FloatArray:
@@ -130,7 +137,8 @@ class JointDirections:
         left, right: positions of each pair's features, shape (P,).
         expected: the reference correlation of each, shape (P,).
         spread: √n times the scatter of a pair's correlation of n rows, (1 − r²), shape (P,).
-        precision: the inverse of the ridged reference correlations, shape (F, F).
+        precision: the inverse of the ridged reference correlations, 0 for features that never varied, shape (F, F).
+        able: features that varied.
     """
 
     names: tuple[str, ...]
@@ -139,10 +147,12 @@ class JointDirections:
     expected: FloatArray
     spread: FloatArray
     precision: FloatArray
+    able: int
 
     @classmethod
     def fit(cls, names: Sequence[str], total: JointSums) -> Self:
-        pairs = np.array(list(combinations(range(len(names)), 2)), np.int64).reshape(-1, 2)
+        able = np.flatnonzero(np.diag(total.covariance) > _NOTHING)  # a feature that never varied goes with nothing
+        pairs = np.array(list(combinations(able.tolist(), 2)), np.int64).reshape(-1, 2)
         left, right = pairs[:, 0], pairs[:, 1]
         correlations = total.correlations
         expected = correlations[left, right]
@@ -154,7 +164,8 @@ class JointDirections:
             right=right,
             expected=expected,
             spread=np.maximum(1 - expected**2, _LEAST_SPREAD),
-            precision=np.asarray(np.linalg.inv(ridged), np.float64),
+            precision=np.asarray(np.linalg.inv(ridged), np.float64) * np.isin(np.arange(len(names)), able),
+            able=int(able.size),
         )
 
     @property
@@ -182,6 +193,5 @@ class JointDirections:
             return np.zeros(self.size)
         r = sums.correlations[self.left, self.right]
         pairs = (r - self.expected) / self.spread
-        count = len(self.names)
-        distance = float((self.precision * sums.covariance).sum() - count) / np.sqrt(2 * count)
+        distance = float((self.precision * sums.covariance).sum() - self.able) / np.sqrt(2 * max(self.able, 1))
         return np.append(pairs, distance)

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from monitor.drift.bins import FloatArray
 from monitor.errors import BadInput
 
+MOST_WEIGHT = 1e6
+
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureOverride:
@@ -29,8 +31,8 @@ class FeatureOverride:
     def __post_init__(self) -> None:
         if self.tolerance is not None and not 0 <= self.tolerance <= 10:
             raise BadInput(f"expected a tolerance from 0 to 10 normal-score σ, got {self.tolerance:g}")
-        if not 0 <= self.weight <= 1_000:
-            raise BadInput(f"expected a weight from 0 (never alarms) to 1000, got {self.weight:g}")
+        if not 0 <= self.weight <= MOST_WEIGHT:
+            raise BadInput(f"expected a weight from 0 (never alarms) to {MOST_WEIGHT:g}, got {self.weight:g}")
 
     @property
     def is_muted(self) -> bool:

@@ -2,7 +2,7 @@
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
@@ -97,6 +97,16 @@ class Profile:
         moments = _merged(self.moments, other.moments)
         rows, counts, faults = self.rows + other.rows, self.counts + other.counts, self.faults + other.faults
         return type(self)(self.binning, rows, counts, faults, moments, self.joint + other.joint)
+
+    def without(self, names: Collection[str]) -> Self:
+        """The same rows as if nothing were known of some features; a reference without them does not test them."""
+        counts, moments = self.counts.copy(), self.moments.copy()
+        blank = self.empty(self.binning)
+        for name in names:
+            counts[self.binning.slice(name)] = 0
+            moments[self.binning.position[name]] = blank.moments[self.binning.position[name]]
+        unknown = [at for at, j in enumerate(self.binning.joint) if self.binning.features[j].name in names]
+        return replace(self, counts=counts, moments=moments, joint=self.joint.without(unknown))
 
     def counts_of(self, name: str) -> IntArray:
         return self.counts[self.binning.slice(name)]

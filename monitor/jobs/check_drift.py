@@ -15,7 +15,7 @@ from monitor.db.profiles import read_profile
 from monitor.db.registry import ModelSettings
 from monitor.db.registry import Reference as Row
 from monitor.db.segments import drift_streams
-from monitor.drift import Detector, FalseAlarmBudget, FeatureOverride, Overrides, Reference, State
+from monitor.drift import Detector, FalseAlarmBudget, FeatureOverride, Overrides, Reference, State, predictions_of
 from monitor.drift.profile import Profile
 from monitor.drift.report import DriftReport, FeatureReport, over_ticks
 from monitor.errors import BadInput, JobReleased
@@ -84,6 +84,7 @@ def resumed(
         "budget": FalseAlarmBudget(incidents=settings.incidents / share, per_days=settings.per_days),
         "sensitivity": settings.sensitivity,
         "overrides": declared,
+        "predictions": predictions_of(reference.schema),
     }
     if state is not None and not _is_muted(document, declared):
         try:

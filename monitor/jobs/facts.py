@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from monitor.db.checks import CheckRun, WindowVerdict
 from monitor.db.registry import Model, Version
+from monitor.drift.predictions import PREDICTIONS
 from monitor.drift.quality import QualityFinding, QualityKind
 from monitor.drift.report import State
 from monitor.performance import EvasionEvidence, Facts, Judgement, Measured
@@ -93,7 +94,7 @@ def _facts(runs: dict[str, CheckRun]) -> Facts:
     evasion = performance.get("evasion")
     return Facts(
         quality=tuple(_finding(entry) for entry in quality.get("findings", ())),
-        moved=tuple(drift.get("culprits", ())) if drift.get("state") == State.OPEN else (),
+        moved=_moved(drift) if drift.get("state") == State.OPEN else (),
         realised=Measured.from_document(realised) if realised else None,
         limit=performance.get("limit"),
         labels_mature=realised is not None,  # a window is measured once its labels are mature
@@ -102,6 +103,12 @@ def _facts(runs: dict[str, CheckRun]) -> Facts:
         stress_sentence=runs["stress"].sentence if stress.get("below_registration") else "",
         evasion=_evasion(evasion) if evasion else None,
     )
+
+
+def _moved(drift: dict[str, Any]) -> tuple[str, ...]:
+    """The culprits; what the model said counts only where no feature explains it."""
+    culprits = tuple(drift.get("culprits", ()))
+    return tuple(name for name in culprits if name not in PREDICTIONS) or culprits
 
 
 def _finding(entry: dict[str, Any]) -> QualityFinding:

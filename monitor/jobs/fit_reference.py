@@ -11,7 +11,7 @@ from monitor.db.jobs import Claimed
 from monitor.db.profiles import add_profile, read_profile
 from monitor.db.registry import newest_reference
 from monitor.db.traces import read_traces
-from monitor.drift import Reference
+from monitor.drift import Reference, with_predictions
 from monitor.drift.bins import Binning
 from monitor.drift.profile import Profile
 from monitor.drift.reference import MIN_ROWS, MIN_WINDOWS
@@ -20,6 +20,7 @@ from monitor.jobs.context import Tools, effect
 from monitor.jobs.due import Streams
 from monitor.jobs.plan import plan_model
 from monitor.jobs.stream import Subject, subject_of
+from monitor.schema import Schema
 from monitor.windows import Window, grid
 
 
@@ -34,7 +35,7 @@ def run(tools: Tools, job: Claimed) -> None:
     with effect(tools, job, point="reference") as session:
         if subject.reference is not None or not windows:
             return
-        reference = Reference.fit(entries or frames, schema=subject.schema, binning=known)
+        reference = Reference.fit(entries or frames, schema=_schema(subject, known, frames), binning=known)
         accept_reference(session, subject.model, subject.version, reference, by=POLICY, now=database_now(session))
         if not known:
             _count_kept(session, subject, reference, frames)
@@ -54,6 +55,11 @@ def _seen(session: Session, subject: Subject) -> list[Window]:
     suffices = len(usual) >= MIN_WINDOWS and sum(rows[window.start] for window in usual) >= MIN_ROWS
     chosen = usual if suffices else whole
     return [tick for window in chosen for tick in grid(window.start, window.end, settings.tick)]
+
+
+def _schema(subject: Subject, known: Binning | None, frames: list[tuple[Window, pd.DataFrame]]) -> Schema:
+    """What the bins count: the features, and what the model said."""
+    return known.schema if known else with_predictions(subject.schema, pd.concat([frame for _, frame in frames]))
 
 
 def _known_binning(session: Session, subject: Subject) -> Binning | None:

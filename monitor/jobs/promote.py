@@ -12,7 +12,7 @@ from monitor.db.profiles import read_profile
 from monitor.db.read_training import broken_windows
 from monitor.db.registry import Model, ModelSettings, Version, newest_reference, reference_for, versions
 from monitor.db.retraining import Proposal
-from monitor.drift import Reference
+from monitor.drift import Reference, predictions_of
 from monitor.drift.bins import Binning
 from monitor.drift.profile import Profile
 from monitor.governance import POLICY, Actor, ProposalState
@@ -63,10 +63,12 @@ def _recent(model: Model, watermark: datetime) -> list[Window]:
 
 
 def _profile(session: Session, model: Model, binning: Binning, window: Window) -> Profile | None:
-    """The counts of every version in the window: traffic is what it is, whoever scored it."""
+    """The counts of every version in the window: traffic is what it is, whoever scored it; the scores are left out."""
     found = (
         read_profile(session, model_id=model.id, version_id=version.id, binning=binning, window=window)
         for version in versions(session, model)
     )
     counted = [profile for profile in found if profile is not None]
-    return sum(counted[1:], start=counted[0]) if counted else None
+    if not counted:
+        return None
+    return sum(counted[1:], start=counted[0]).without(predictions_of(binning.schema))

@@ -308,3 +308,13 @@ def test_overrides_out_of_range_are_refused(override):
 def test_an_override_of_a_stranger_is_refused():
     with pytest.raises(BadInput, match="expected overrides of amount, channel, age, got amuont"):
         _started(overrides={"amuont": FeatureOverride()})
+
+
+def test_of_levels_the_sentence_names_the_one_whose_share_changed_most():
+    detector, days = _started()
+    frame = _frame(1, rows=2_000)
+    rng = np.random.default_rng(0)
+    channel = rng.choice(["app", "web", "shop", "kiosk"], 2_000, p=[0.3, 0.65, 0.04, 0.01])  # kiosk is surest: unseen
+    report = detector.update(days[0], frame.assign(channel=channel))
+    assert report.features["channel"].level in ("web", "shop")
+    assert not report.features["channel"].sentence.startswith("share of unseen")
