@@ -133,9 +133,11 @@ class Profile:
         return float(total / n) if n else None
 
     def std(self, name: str) -> float | None:
-        """The population standard deviation over finite values, in raw units."""
+        """The population standard deviation over finite values, in raw units; None if it is past the largest float."""
         n, total, squares = self.moments[self.binning.position[name], :3]
-        return float(np.sqrt(max(squares / n - (total / n) ** 2, 0.0))) if n else None
+        if not n or not np.isfinite(squares):
+            return None
+        return float(np.sqrt(max(squares / n - (total / n) ** 2, 0.0)))
 
     def quantile(self, name: str, q: float) -> float | None:
         """The q-quantile of a numeric feature, interpolated within its bin; None if categorical or without values."""
