@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from monitor.drift.bins import Binning
-from monitor.drift.normal import Normal, fit_normal
+from monitor.drift.fit_normal import fit_normal
+from monitor.drift.normal import Normal
 from monitor.drift.profile import Profile
 from monitor.drift.season import usual_width
 from monitor.errors import BadInput, NotEnoughData
