@@ -75,6 +75,23 @@ def test_unit_error_is_a_pipeline_break_from_its_first_day(run, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_column_that_comes_into_use_is_a_change_of_schema_told_once(run, tmp_path):
+    frame = _log()
+    late = frame["time"] >= pd.Timestamp("2026-03-06", tz="UTC")
+    frame.loc[late, "nothing"] = 7.0
+    path = tmp_path / "log.parquet"
+    frame.to_parquet(path)
+    found = run(path, Columns(time=("time",), target="y", score="score"))
+    (alert,) = [alert for alert in found["alerts"] if alert["kind"] == "quality"]
+    assert (alert["severity"], alert["culprits"]) == ("ticket", ["nothing"])
+    assert alert["window"][0].startswith("2026-03-06")
+    told = [(one["at"][:10], one["event"]) for one in found["messages"] if one["title"] == alert["title"]]
+    assert told == [("2026-03-07", "fired")]
+    assert alert["title"] == "nothing came into use: the schema changed, not the world"
+    assert not {window["verdict"] for window in found["windows"]} & {"pipeline_break", "concept_drift"}
+
+
+@pytest.mark.slow
 def test_regression_is_judged_by_its_error(run, tmp_path):
     frame = _log().drop(columns=["score"])
     rng = np.random.default_rng(2)
