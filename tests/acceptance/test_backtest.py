@@ -9,6 +9,7 @@ import pytest
 
 from monitor.cli.backtest import backtest
 from monitor.cli.history import Columns, read_history
+from monitor.drift.quality import QualityReference, check_quality
 from monitor.settings import Settings
 
 
@@ -140,3 +141,23 @@ def test_acs_employment_is_a_negative_control(run, data_folder, tmp_path):
     assert not [alert for alert in found["alerts"] if alert["severity"] == "page"]
     assert len(found["alerts"]) <= 1
     assert not {window["verdict"] for window in found["windows"]} & {"harmful_covariate_shift", "concept_drift"}
+
+
+def test_bike_sharing_leaves_out_what_follows_the_calendar_whatever_the_window(data_folder):
+    columns = Columns(time=("dteday", "hr"), target="cnt", drop=("casual", "registered"))
+    for window in ("7d", "30d"):
+        history = read_history(data_folder / "bike_sharing_hour.csv.gz", columns, window=window)
+        assert set(history.ignored) == {"instant", "yr", "season", "mnth"}
+
+
+def test_elec2_says_which_columns_came_into_use_and_which_went_missing(data_folder):
+    columns = Columns(time=("timestamp",), target="class")
+    history = read_history(data_folder / "elec2_raw.csv.gz", columns)
+    normal = QualityReference.fit(history.within(history.reference), history.schema)
+    findings = {
+        f"{window.start:%Y-%m-%d}": [(finding.kind, finding.feature) for finding in found]
+        for window in history.monitored_windows[:14]
+        if (found := check_quality(normal, history.within(window)))
+    }
+    new = [("appeared", "vicprice"), ("appeared", "vicdemand")]
+    assert findings == {"1997-05-05": [("missing", "transfer"), *new], "1997-05-12": new}
