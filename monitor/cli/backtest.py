@@ -150,9 +150,8 @@ def _new_messages(
 
 def model_settings(history: History, *, policy: bool) -> ModelSettings:
     """What a history says of its model: window, positive class, how late labels come."""
-    delayed = "label_time" in history.rows and bool((history.rows["label_time"] > history.rows["event_time"]).any())
     delay = timedelta(0)
-    if delayed:
+    if _is_delayed(history):
         lag = history.rows["label_time"] - history.rows["event_time"]
         delay = timedelta(seconds=float(lag.dt.total_seconds().quantile(0.95)))
     return ModelSettings(
@@ -162,6 +161,12 @@ def model_settings(history: History, *, policy: bool) -> ModelSettings:
         positive=history.positive,
         policy=policy,
     )
+
+
+def _is_delayed(history: History) -> bool:
+    """Whether any label became known later than its row."""
+    rows = history.rows
+    return "label_time" in rows and bool((rows["label_time"] > rows["event_time"]).any())
 
 
 def _replay_window(history: History, window: Window, tools: Tools) -> None:
@@ -178,6 +183,8 @@ def _replay_window(history: History, window: Window, tools: Tools) -> None:
                 window.start, window.end, inclusive="left"
             )
             ingest_labels(session, model, history.rows.loc[known, ["trace_id", "event_time", "label", "label_time"]])
+            if not _is_delayed(history):  # whoever has no label now never gets one
+                model.label_watermark = window.end
 
 
 def _close(session: Session, end: datetime) -> None:

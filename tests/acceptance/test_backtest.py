@@ -93,6 +93,19 @@ def test_a_column_that_comes_into_use_is_a_change_of_schema_told_once(run, tmp_p
 
 
 @pytest.mark.slow
+def test_harm_is_told_in_its_window_though_some_rows_never_get_a_label(run, tmp_path):
+    frame = _log(days=40, rows=200)
+    late = frame["time"] >= pd.Timestamp("2026-02-04", tz="UTC")
+    frame.loc[late, "y"] = np.random.default_rng(1).integers(0, 2, int(late.sum()))
+    frame["y"] = frame["y"].where(np.arange(len(frame)) % 5 > 0)  # such as flights that were cancelled
+    path = tmp_path / "log.parquet"
+    frame.to_parquet(path)
+    found = run(path, Columns(time=("time",), target="y", score="score"))
+    fired = [(one["at"][:10], one["severity"]) for one in found["messages"] if one["event"] == "fired"]
+    assert fired == [("2026-02-05", "page")]
+
+
+@pytest.mark.slow
 def test_regression_is_judged_by_its_error(run, tmp_path):
     frame = _log().drop(columns=["score"])
     rng = np.random.default_rng(2)
