@@ -18,12 +18,15 @@ from monitor.cli.enroll import Artefact, Enrolment, enroll, later_half
 from monitor.cli.history import History
 from monitor.cli.processes import make_tools
 from monitor.db import embedded
+from monitor.db.alerts import Route
 from monitor.db.engine import database_now, transaction
 from monitor.db.read_outcomes import (
     AlertOutcome,
+    MessageOutcome,
     WindowOutcome,
     alert_outcomes,
     conventional_alerts,
+    messages_after,
     odd_features,
     window_outcomes,
 )
@@ -44,13 +47,14 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Backtest:
-    """What the loop said, window by window."""
+    """What the loop said, window by window; `messages` with the end of the window in whose replay each was due."""
 
     history: History
     reference_rows: int
     reference_metric: dict[str, Any]
     windows: list[WindowOutcome]
     alerts: list[AlertOutcome]
+    messages: list[tuple[datetime, MessageOutcome]]
     conventional: int
     odd_features: dict[str, dict[str, str]]
     seconds: float
@@ -69,6 +73,7 @@ class Backtest:
             },
             "windows": [window.to_document() for window in self.windows],
             "alerts": [alert.to_document() for alert in self.alerts],
+            "messages": [{"at": at.isoformat()} | message.to_document() for at, message in self.messages],
             "conventional_alerts": self.conventional,
             "features": self.odd_features,
             "ignored": self.history.ignored,
@@ -105,15 +110,19 @@ def _replay(history: History, tools: Tools, *, seed: int, say: Say, started: flo
     with transaction(tools.engine) as session:
         _, version = enroll(session, enrolment, by=COMMAND_LINE, now=database_now(session), seed=seed)
         metric = dict(version.baseline.get("metric", {}))
+        session.add(Route(name="nobody", url="console:"))  # so that messages are written; none is delivered
+    messages: list[tuple[datetime, MessageOutcome]] = []
     windows = [*prepared.reference_windows, *prepared.monitored_windows]
     for number, window in enumerate(windows):
         _replay_window(prepared, window, tools)
         if number >= len(prepared.reference_windows):
             drain(tools, kinds=CHECKS)
+            messages += _new_messages(tools, window.end, messages)
         say(f"{window.start:%Y-%m-%d}  {number + 1} of {len(windows)} windows")
     with transaction(tools.engine) as session:
         _close(session, windows[-1].end)
     drain(tools, kinds=CHECKS)
+    messages += _new_messages(tools, windows[-1].end, messages)
     with transaction(tools.engine) as session:
         model = model_named(session, MODEL)
         return Backtest(
@@ -124,17 +133,25 @@ def _replay(history: History, tools: Tools, *, seed: int, say: Say, started: flo
             alerts=[
                 replace(alert, title=alert.title.removeprefix(f"{MODEL}: ")) for alert in alert_outcomes(session, model)
             ],
+            messages=messages,
             conventional=conventional_alerts(session, model),
             odd_features=odd_features(session, model),
             seconds=time.monotonic() - started,
         )
 
 
+def _new_messages(
+    tools: Tools, at: datetime, known: list[tuple[datetime, MessageOutcome]]
+) -> list[tuple[datetime, MessageOutcome]]:
+    with transaction(tools.engine) as session:
+        last = known[-1][1].number if known else 0
+        return [(at, message) for message in messages_after(session, model_named(session, MODEL), last)]
+
+
 def model_settings(history: History, *, policy: bool) -> ModelSettings:
     """What a history says of its model: window, positive class, how late labels come."""
-    delayed = "label_time" in history.rows and bool((history.rows["label_time"] > history.rows["event_time"]).any())
     delay = timedelta(0)
-    if delayed:
+    if _is_delayed(history):
         lag = history.rows["label_time"] - history.rows["event_time"]
         delay = timedelta(seconds=float(lag.dt.total_seconds().quantile(0.95)))
     return ModelSettings(
@@ -144,6 +161,12 @@ def model_settings(history: History, *, policy: bool) -> ModelSettings:
         positive=history.positive,
         policy=policy,
     )
+
+
+def _is_delayed(history: History) -> bool:
+    """Whether any label became known later than its row."""
+    rows = history.rows
+    return "label_time" in rows and bool((rows["label_time"] > rows["event_time"]).any())
 
 
 def _replay_window(history: History, window: Window, tools: Tools) -> None:
@@ -160,6 +183,8 @@ def _replay_window(history: History, window: Window, tools: Tools) -> None:
                 window.start, window.end, inclusive="left"
             )
             ingest_labels(session, model, history.rows.loc[known, ["trace_id", "event_time", "label", "label_time"]])
+            if not _is_delayed(history):  # whoever has no label now never gets one
+                model.label_watermark = window.end
 
 
 def _close(session: Session, end: datetime) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from monitor.db.trace_tables import RESERVED
-from monitor.drift import likely_leaks, time_proxies, unique_columns
+from monitor.drift import likely_leaks, time_proxies, unique_columns, year_columns
 from monitor.drift.reference import MIN_WINDOW_ROWS
 from monitor.errors import BadInput, NotEnoughData
 from monitor.intake.sources.files import parse_times, read_file
@@ -21,6 +21,7 @@ AUTO_WIDTHS = (timedelta(days=1), timedelta(days=7), timedelta(days=30))
 AUTO_ROWS = 200  # a window this full makes a daily AUC worth reading
 ENOUGH_TICKS = 50  # of a reference, to tell drift from season and from the weather of days
 REFERENCE_SHARE = 0.3
+CLOCK_STEP = timedelta(days=7)  # at most: a wider step hides a column that follows months or seasons
 LEAST_REFERENCE_ROWS = 1_000
 LEAST_REFERENCE_WINDOWS = 4
 MANY_VALUES = 20  # a numeric target with more distinct values is a quantity, not a class
@@ -130,7 +131,11 @@ def understand(
     reference, end = _reference(rows["event_time"], width, reference_until)
     within = rows[rows["event_time"].between(reference.start, reference.end, inclusive="left")]
     features = frame.loc[rows.index].drop(columns=[*set(columns.named()), *columns.drop])
-    ignored = _ignored(features.loc[within.index], within["event_time"], reference, width)
+    ignored = dict.fromkeys(
+        year_columns(features, rows["event_time"]), "counts the years: it tells the date, not the world"
+    )
+    rest = features.loc[within.index].drop(columns=list(ignored))
+    ignored |= _ignored(rest, within["event_time"], reference, width)
     features = features.drop(columns=list(ignored))
     if features.shape[1] == 0:
         raise BadInput(
@@ -305,7 +310,7 @@ def _ignored(features: pd.DataFrame, times: "pd.Series[Any]", reference: Window,
     rest = features.drop(columns=list(ignored))
     frames = [
         (window, rest[times.between(window.start, window.end, inclusive="left")])
-        for window in grid(reference.start, reference.end, width)
+        for window in grid(reference.start, reference.end, min(width, CLOCK_STEP))
     ]
     for name in time_proxies(frames):
         ignored[name] = "follows the clock: it tells the date, not the world"

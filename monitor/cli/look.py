@@ -133,6 +133,10 @@ def _tell(result: "Backtest") -> None:
         print(odd["sentence"])
     for alert in result.alerts:
         print(f"{alert.severity.upper():<7}{alert.start:%-d %b %Y}  {alert.title}  ({', '.join(alert.culprits[:4])})")
+    if result.messages:
+        print("\nWhat people would have read, when a window closed:")
+    for at, message in result.messages:
+        print(f"  {at:%Y-%m-%d}  {message.event:<9}{message.severity:<7} {message.title}")
     span = result.windows[-1].end - result.windows[0].start if result.windows else None
     months = f" in {span.days / 30.4:.0f} months" if span else ""
     count = len(result.alerts)

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from monitor.db.alerts import Alert
+from monitor.db.alerts import Alert, Outbox
 from monitor.db.checks import CheckRun, WindowVerdict
 from monitor.db.registry import Model
 
@@ -63,6 +63,34 @@ class AlertOutcome:
             "verdict": self.verdict,
             "title": self.title,
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageOutcome:
+    """One message as it would have reached people; `number` orders messages, `event` is fired, updated or resolved."""
+
+    number: int
+    event: str
+    severity: str
+    title: str
+
+    def to_document(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {"event": self.event, "severity": self.severity, "title": self.title}
+
+
+def messages_after(session: Session, model: Model, number: int) -> list[MessageOutcome]:
+    """The messages about a model's alerts that are owed to its routes, from the one after `number` on."""
+    chosen = select(Outbox).where(Outbox.model_id == model.id, Outbox.alert_id.is_not(None), Outbox.id > number)
+    return [
+        MessageOutcome(
+            number=owed.id,
+            event=owed.event,
+            severity=str(owed.message.get("severity", "")),
+            title=str(owed.message.get("title", "")).removeprefix(f"{model.name}: "),
+        )
+        for owed in session.scalars(chosen.order_by(Outbox.id))
+    ]
 
 
 def window_outcomes(session: Session, model: Model) -> list[WindowOutcome]:

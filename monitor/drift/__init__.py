@@ -5,7 +5,7 @@
 
 from monitor.drift.bins import Binning
 from monitor.drift.budget import FalseAlarmBudget
-from monitor.drift.clock import likely_leaks, time_proxies, unique_columns
+from monitor.drift.clock import likely_leaks, time_proxies, unique_columns, year_columns
 from monitor.drift.compare import ComparisonReport, compare
 from monitor.drift.detector import Detector, Sensitivity
 from monitor.drift.overrides import FeatureOverride, Overrides
@@ -39,4 +39,5 @@ __all__ = [
     "time_proxies",
     "unique_columns",
     "with_predictions",
+    "year_columns",
 ]

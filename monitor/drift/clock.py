@@ -55,6 +55,19 @@ def time_proxies(entries: Sequence[tuple[Window, pd.DataFrame]]) -> tuple[str, .
     return tuple(str(name) for name in together.columns if _follows_clock(together[name], index))
 
 
+def year_columns(frame: pd.DataFrame, times: "pd.Series[Any]") -> tuple[str, ...]:
+    """Columns that count the years: one value in each calendar year of two or more, another in every year; or the year.
+
+    A reference within one year cannot tell such a column from a constant, and its first new year would look like drift.
+
+    >>> times = pd.Series(pd.date_range("2025-12-30", periods=4, freq="D", tz="UTC"))
+    >>> year_columns(pd.DataFrame({"yr": [0, 0, 1, 1], "x": [0, 1, 1, 1]}), times)
+    ('yr',)
+    """
+    years = times.dt.year.to_numpy()
+    return tuple(str(name) for name in frame.columns if _counts_years(frame[name], years))
+
+
 def unique_columns(frame: pd.DataFrame) -> tuple[str, ...]:
     """Identifiers: text of which 99 % of the values are distinct, or whole numbers that never repeat, in 100 rows.
 
@@ -85,6 +98,15 @@ def likely_leaks(frame: pd.DataFrame, target: str) -> tuple[Leak, ...]:
             sentence = f"{name} alone predicts {target} almost perfectly (AUC {auc:.3f}): it may be known only later"
             leaks.append(Leak(name=str(name), auc=auc, sentence=sentence))
     return tuple(sorted(leaks, key=lambda leak: -leak.auc))
+
+
+def _counts_years(column: "pd.Series[Any]", years: NDArray[np.int64]) -> bool:
+    if column.isna().any() or column.empty:
+        return False
+    if _is_number(column) and bool((_numbers(column) == years).all()):
+        return True
+    pairs = pd.DataFrame({"value": column.astype(str).to_numpy(), "year": years}).drop_duplicates()
+    return len(pairs) > 1 and bool(pairs["value"].is_unique and pairs["year"].is_unique)
 
 
 def _follows_clock(column: "pd.Series[Any]", index: NDArray[np.int64]) -> bool:

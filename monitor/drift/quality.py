@@ -1,4 +1,4 @@
-"""Broken data, told apart from drift: missing, unseen, out-of-range, unparseable and wrongly scaled values, silence.
+"""Broken data, told apart from drift: missing, new, unseen, out-of-range, unparseable or rescaled values, silence.
 
 Every test is exact or near it at α = 1e-6 *and* asks for an effect that no ordinary wobble of days reaches, so that on
 stationary windows findings are rarer than one in thousands (tested); shifts smaller than the floors are the detector's.
@@ -23,9 +23,9 @@ ALPHA = 1e-6
 MIN_ROWS = 50  # of a window; below it nothing is judged
 MIN_REFERENCE_ROWS = 200
 # Least rise of the share that counts.
-FLOOR = {"missing": 0.05, "unseen": 0.05, "range": 0.02, "type": 0.01}
+FLOOR = {"missing": 0.05, "appeared": 0.05, "unseen": 0.05, "range": 0.02, "type": 0.01}
 MISSING_RATIO = 3.0  # missing values are part of life: their share must triple too, or the column vanish
-MOSTLY_MISSING = 0.9  # such a column says nothing when its last values go
+MOSTLY_MISSING = 0.9  # such a column says nothing when its last values go, and may come into use
 STALE_SHARE = 0.1  # of the usual rows
 
 
@@ -33,6 +33,7 @@ class QualityKind(StrEnum):
     """What is wrong with the data."""
 
     MISSING = "missing"
+    APPEARED = "appeared"
     UNSEEN = "unseen"
     RANGE = "range"
     UNIT = "unit"
@@ -62,7 +63,7 @@ class QualityFinding:
 
     @property
     def breaks_pipeline(self) -> bool:
-        """Whether it explains everything downstream; unseen levels and silence do not."""
+        """Whether it explains everything downstream; new columns, unseen levels and silence do not."""
         return self.kind in _BREAKS
 
     def to_document(self) -> dict[str, Any]:
@@ -111,6 +112,10 @@ def check_quality(reference: QualityReference, current: pd.DataFrame) -> tuple[Q
         unparsed = _unparsed(current, rows, feature.name)
         found += _type_finding(feature.name, unparsed, len(rows))
         found += _missing_finding(reference, feature.name, rows[feature.name], unparsed)
+        appeared = _appeared_finding(reference, feature.name, rows[feature.name])
+        found += appeared
+        if appeared:  # nothing is known of its values
+            continue
         if feature.is_categorical:
             found += _unseen_finding(reference, feature, rows[feature.name])
         elif feature.name not in rescaled:
@@ -164,6 +169,19 @@ def _missing_finding(
         return []
     sentence = f"{name} is missing in {share:.1%} of rows (usually {before:.1%})"
     return [_finding(QualityKind.MISSING, name, share, before, threshold, p_value, sentence)]
+
+
+def _appeared_finding(reference: QualityReference, name: str, column: "pd.Series[Any]") -> list[QualityFinding]:
+    """A column that was empty, or nearly, and has values now: the feed changed."""
+    known = reference.rows - reference.normal[name].missing
+    count, before = int(column.notna().sum()), known / reference.rows
+    share = count / len(column)
+    p_value, upper = _rise(count, len(column), known, reference.rows)
+    threshold = max(before + FLOOR["appeared"], MISSING_RATIO * upper)
+    if p_value >= ALPHA or share < threshold or before >= 1 - MOSTLY_MISSING:
+        return []
+    sentence = f"{name} has a value in {share:.1%} of rows (usually in {before:.1%}): the column came into use"
+    return [_finding(QualityKind.APPEARED, name, share, before, threshold, p_value, sentence)]
 
 
 def _unseen_finding(reference: QualityReference, feature: Feature, column: "pd.Series[Any]") -> list[QualityFinding]:

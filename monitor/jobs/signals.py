@@ -7,9 +7,11 @@ from sqlalchemy.orm import Session
 
 from monitor.alerts import AlertKind, Condition, Rule, Severity, Signal
 from monitor.db.checks import CheckRun
+from monitor.drift.quality import QualityKind
 from monitor.jobs.facts import Known
 from monitor.performance import HARMFUL, Verdict
 
+SCHEMA = "schema"  # the cause of an alert on columns that came into use
 RULES = {  # the detector's own hysteresis decides when drift is over
     AlertKind.QUALITY: Rule(kind=AlertKind.QUALITY, severity=Severity.PAGE, keep_firing_windows=1),
     AlertKind.DRIFT: Rule(kind=AlertKind.DRIFT, severity=Severity.TICKET, keep_firing_windows=1),
@@ -24,6 +26,7 @@ def signals(session: Session, model_name: str, known: Known) -> Iterator[Signal]
     quality = known.runs.get("quality")
     if quality is not None and quality.status == "ok":
         yield _quality(model_name, known)
+        yield _schema(model_name, known)
     if known.is_broken:
         return
     drift = known.runs.get("drift")
@@ -49,6 +52,23 @@ def _quality(model: str, known: Known) -> Signal:
         effect=max((finding.share for finding in breaks), default=0.0),
         culprits=tuple(dict.fromkeys(finding.feature for finding in breaks if finding.feature)),
         sentence=known.judgement.sentence,
+    )
+
+
+def _schema(model: str, known: Known) -> Signal:
+    """Columns that came into use: nothing is broken, and the feed is not what the model was built on."""
+    new = [finding for finding in known.facts.quality if finding.kind is QualityKind.APPEARED]
+    return Signal(
+        model=model,
+        cause=SCHEMA,
+        window=known.window,
+        condition=Condition.FIRING if new else Condition.CLEAR,
+        kind=AlertKind.QUALITY,
+        severity=Severity.TICKET,
+        verdict=Verdict.PIPELINE_BREAK,
+        effect=0.0,
+        culprits=tuple(finding.feature for finding in new if finding.feature),
+        sentence="; ".join(f"{finding.sentence}." for finding in new),
     )
 
 

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from monitor.alerts import AlertKind, AlertSnapshot, Message, Notice, Severity, Signal
 from monitor.jobs.facts import Known
+from monitor.jobs.signals import SCHEMA
 from monitor.performance import Verdict
 
 _TITLES = {
@@ -18,15 +19,19 @@ _TITLES = {
 }
 _BUTTONS = ("Acknowledge", "Playbook", "Silence", "Useful | Expected | False")
 _SHOWN_CULPRITS = 3
+_SCHEMA_ADVICE = (
+    "ask the source's owner what was released; accept a new baseline once the values can be trusted.",
+    "retrain yet: there is too little of the new column to learn from.",
+)
 
 
 def fired_message(model: str, signal: Signal, known: Known, snapshot: AlertSnapshot, *, why: str, link: str) -> Message:
     """An alert began, or became worse."""
-    do, dont = _advice(known.judgement.advice)
-    own = signal.sentence if signal.kind is AlertKind.EVIDENTLY else ""
+    do, dont = _SCHEMA_ADVICE if signal.cause == SCHEMA else _advice(known.judgement.advice)
+    own = signal.sentence if signal.kind is AlertKind.EVIDENTLY or signal.cause == SCHEMA else ""
     told = (
         own,
-        f"{known.judgement.sentence}",
+        f"{known.judgement.sentence}" if signal.cause != SCHEMA else "",
         *_features(known, signal),
         _since(snapshot),
         "" if snapshot.bad_windows == 1 else why,
@@ -56,6 +61,8 @@ def resolved_message(model: str, signal: Signal, known: Known, snapshot: AlertSn
 
 
 def _over(signal: Signal, snapshot: AlertSnapshot) -> str:
+    if signal.cause == SCHEMA:
+        return "change of schema"
     return signal.cause if signal.kind is AlertKind.EVIDENTLY else _TITLES[snapshot.verdict]
 
 
@@ -63,11 +70,12 @@ def title_of(signal: Signal) -> str:
     """The problem in a few words."""
     if signal.kind is AlertKind.EVIDENTLY:
         return f"Evidently's {signal.cause.partition(':')[2]} fired on {', '.join(signal.culprits[:_SHOWN_CULPRITS])}"
+    if signal.cause == SCHEMA and signal.culprits:
+        return f"{_and_more(signal.culprits)} came into use: the schema changed, not the world"
     if signal.kind is AlertKind.ROBUSTNESS and signal.culprits:
         return f"somebody adapts to the model in {signal.culprits[0]}"
     if signal.kind is AlertKind.DRIFT and signal.verdict is Verdict.PENDING_LABELS and signal.culprits:
-        more = len(signal.culprits) - 1
-        return f"{signal.culprits[0]}{f' and {more} more' if more else ''} moved; labels will tell whether it hurts"
+        return f"{_and_more(signal.culprits)} moved; labels will tell whether it hurts"
     return _TITLES[signal.verdict]
 
 
@@ -77,8 +85,12 @@ def revised_title(model: str, culprits: Sequence[str], verdict: Verdict) -> str:
     >>> revised_title("fraud", ["age", "amount"], Verdict.HARMLESS_DRIFT)
     'fraud: age and 1 more moved: harmless drift'
     """
-    more = f" and {len(culprits) - 1} more" if len(culprits) > 1 else ""
-    return f"{model}: {culprits[0]}{more} moved: {_TITLES[verdict]}" if culprits else f"{model}: {_TITLES[verdict]}"
+    return f"{model}: {_and_more(culprits)} moved: {_TITLES[verdict]}" if culprits else f"{model}: {_TITLES[verdict]}"
+
+
+def _and_more(culprits: Sequence[str]) -> str:
+    """The first, and how many others there are; at least one is expected."""
+    return culprits[0] + (f" and {len(culprits) - 1} more" if len(culprits) > 1 else "")
 
 
 def _when(snapshot: AlertSnapshot) -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from monitor.cli.backtest import backtest
 from monitor.cli.history import Columns, read_history
+from monitor.drift.quality import QualityReference, check_quality
 from monitor.settings import Settings
 
 
@@ -75,6 +76,36 @@ def test_unit_error_is_a_pipeline_break_from_its_first_day(run, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_column_that_comes_into_use_is_a_change_of_schema_told_once(run, tmp_path):
+    frame = _log()
+    late = frame["time"] >= pd.Timestamp("2026-03-06", tz="UTC")
+    frame.loc[late, "nothing"] = 7.0
+    path = tmp_path / "log.parquet"
+    frame.to_parquet(path)
+    found = run(path, Columns(time=("time",), target="y", score="score"))
+    (alert,) = [alert for alert in found["alerts"] if alert["kind"] == "quality"]
+    assert (alert["severity"], alert["culprits"]) == ("ticket", ["nothing"])
+    assert alert["window"][0].startswith("2026-03-06")
+    told = [(one["at"][:10], one["event"]) for one in found["messages"] if one["title"] == alert["title"]]
+    assert told == [("2026-03-07", "fired")]
+    assert alert["title"] == "nothing came into use: the schema changed, not the world"
+    assert not {window["verdict"] for window in found["windows"]} & {"pipeline_break", "concept_drift"}
+
+
+@pytest.mark.slow
+def test_harm_is_told_in_its_window_though_some_rows_never_get_a_label(run, tmp_path):
+    frame = _log(days=40, rows=200)
+    late = frame["time"] >= pd.Timestamp("2026-02-04", tz="UTC")
+    frame.loc[late, "y"] = np.random.default_rng(1).integers(0, 2, int(late.sum()))
+    frame["y"] = frame["y"].where(np.arange(len(frame)) % 5 > 0)  # such as flights that were cancelled
+    path = tmp_path / "log.parquet"
+    frame.to_parquet(path)
+    found = run(path, Columns(time=("time",), target="y", score="score"))
+    fired = [(one["at"][:10], one["severity"]) for one in found["messages"] if one["event"] == "fired"]
+    assert fired == [("2026-02-05", "page")]
+
+
+@pytest.mark.slow
 def test_regression_is_judged_by_its_error(run, tmp_path):
     frame = _log().drop(columns=["score"])
     rng = np.random.default_rng(2)
@@ -123,3 +154,23 @@ def test_acs_employment_is_a_negative_control(run, data_folder, tmp_path):
     assert not [alert for alert in found["alerts"] if alert["severity"] == "page"]
     assert len(found["alerts"]) <= 1
     assert not {window["verdict"] for window in found["windows"]} & {"harmful_covariate_shift", "concept_drift"}
+
+
+def test_bike_sharing_leaves_out_what_follows_the_calendar_whatever_the_window(data_folder):
+    columns = Columns(time=("dteday", "hr"), target="cnt", drop=("casual", "registered"))
+    for window in ("7d", "30d"):
+        history = read_history(data_folder / "bike_sharing_hour.csv.gz", columns, window=window)
+        assert set(history.ignored) == {"instant", "yr", "season", "mnth"}
+
+
+def test_elec2_says_which_columns_came_into_use_and_which_went_missing(data_folder):
+    columns = Columns(time=("timestamp",), target="class")
+    history = read_history(data_folder / "elec2_raw.csv.gz", columns)
+    normal = QualityReference.fit(history.within(history.reference), history.schema)
+    findings = {
+        f"{window.start:%Y-%m-%d}": [(finding.kind, finding.feature) for finding in found]
+        for window in history.monitored_windows[:14]
+        if (found := check_quality(normal, history.within(window)))
+    }
+    new = [("appeared", "vicprice"), ("appeared", "vicdemand")]
+    assert findings == {"1997-05-05": [("missing", "transfer"), *new], "1997-05-12": new}

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from monitor.drift import likely_leaks, time_proxies, unique_columns
+from monitor.drift import likely_leaks, time_proxies, unique_columns, year_columns
 from monitor.errors import SchemaMismatch
 from monitor.windows import Window
 
@@ -42,6 +42,23 @@ def test_week_numbers_years_and_running_numbers_are_proxies_and_drifting_feature
 def test_a_timestamp_is_a_proxy():
     entries = _weeks(lambda i, _: pd.DataFrame({"at": pd.date_range(START + timedelta(weeks=i), periods=50, freq="h")}))
     assert time_proxies(entries) == ("at",)
+
+
+def test_a_column_that_counts_the_years_is_told_from_one_that_steps_within_a_year():
+    times = pd.Series(pd.date_range("2025-07-01", "2026-06-30 18:00", freq="6h", tz="UTC"))
+    later = times.dt.year == 2026
+    frame = pd.DataFrame(
+        {
+            "yr": later.astype(int),
+            "season": np.where(later, "25/26", "24/25"),
+            "year": times.dt.year,
+            "release": (times >= pd.Timestamp("2026-01-03", tz="UTC")).astype(int),
+            "constant": 1,
+            "half": times.dt.month.gt(6).astype(int).where(times.dt.day > 1),
+        }
+    )
+    assert year_columns(frame, times) == ("yr", "season", "year")
+    assert year_columns(frame[~later], times[~later]) == ("year",)
 
 
 def test_a_few_windows_cannot_tell():

@@ -121,6 +121,29 @@ def test_unknown_levels_are_named_and_do_not_break_the_pipeline(reference, windo
     assert "'kiosk'" in found.sentence
 
 
+def _with_an_empty_column(frame: pd.DataFrame, empty: object) -> pd.DataFrame:
+    return frame.assign(price=pd.Series([empty] * len(frame), dtype=object if empty is None else float))
+
+
+@pytest.mark.parametrize("empty", [np.nan, None])
+def test_a_column_that_was_empty_and_has_values_now_came_into_use(window, empty):
+    before = _with_an_empty_column(_payments(np.random.default_rng(0), 2_000), empty)
+    normal = QualityReference.fit(before, Schema.infer(before))
+    assert check_quality(normal, _with_an_empty_column(window, empty)) == ()
+    found = _only(check_quality(normal, window.assign(price=20.0)))
+    assert (found.kind, found.feature, found.share) == (QualityKind.APPEARED, "price", 1.0)
+    assert found.sentence == "price has a value in 100.0% of rows (usually in 0.0%): the column came into use"
+    assert not found.breaks_pipeline
+
+
+def test_a_rarely_filled_column_may_be_filled_a_little_more_often(window):
+    rng = np.random.default_rng(3)
+    before = _payments(rng, 5_000).assign(note=np.where(rng.random(5_000) < 0.04, 1.0, np.nan))
+    normal = QualityReference.fit(before, Schema.infer(before))
+    assert check_quality(normal, window.assign(note=np.where(rng.random(400) < 0.08, 1.0, np.nan))) == ()
+    assert _only(check_quality(normal, window.assign(note=1.0))).kind is QualityKind.APPEARED
+
+
 def test_a_sentinel_value_is_out_of_range(reference, window):
     window.loc[window.index[:20], "age"] = 999
     found = _only(check_quality(reference, window))
