@@ -246,6 +246,9 @@ def test_what_a_person_declares_on_the_drift_view_is_kept_and_said():
     app = _submit(app, "Save", last=True)
     assert app.success[0].value == "age is muted from the next window on."
     assert queries.declared("fraud").settings.overrides["age"]["weight"] == 0
+    app.number_input(key="incidents").set_value(1.0)
+    app = _submit(app, "Save")
+    assert app.success[0].value.startswith("1 false incident in ")
     app.text_input(key="segment-name").input("age=40")
     assert (
         "expected a level of merchant_category, channel, country" in _submit(app, "Watch it by itself").error[0].value
