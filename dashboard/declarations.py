@@ -119,8 +119,8 @@ def configure(model: str) -> None:
             incidents=st.session_state["incidents"], per_days=st.session_state["per-days"], by=actor, now=now,
         )  # fmt: skip
         return (
-            f"{settings.incidents:g} false incidents in {settings.per_days:g} days, {settings.sensitivity}, from the "
-            "next window on."
+            f"{settings.incidents:g} false incident{'' if settings.incidents == 1 else 's'} in {settings.per_days:g} "
+            f"days, {settings.sensitivity}, from the next window on."
         )
 
     actions.perform(act)

@@ -63,7 +63,7 @@ def parse_width(text: str) -> timedelta:
     """
     match = re.fullmatch(r"(\d+)\s*([mhdw])", text.strip().lower())
     if match is None or int(match[1]) == 0:
-        raise BadInput(f"expected a window such as 15m, 1h, 1d, 7d or 30d, got {text!r}")
+        raise BadInput(f"expected a length of time such as 15m, 4h, 1d or 2w, got {text!r}")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
@@ -96,6 +96,8 @@ def span_of(first: date, last: date | None = None) -> Window:
     if last is None and isinstance(first, datetime):
         raise BadInput(f"expected an end beside the moment {first.isoformat()}: only a day ends by itself")
     last = first if last is None else last
-    if isinstance(last, datetime):
-        return Window(moment_of(first), moment_of(last))
-    return Window(moment_of(first), moment_of(last) + timedelta(days=1))
+    start = moment_of(first)
+    end = moment_of(last) if isinstance(last, datetime) else moment_of(last) + timedelta(days=1)
+    if end <= start:
+        raise BadInput(f"expected an end after {first.isoformat()}, got {last.isoformat()}")
+    return Window(start, end)

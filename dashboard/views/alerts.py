@@ -66,7 +66,8 @@ def _message(page: AlertPage) -> None:
         if line.is_live
         else times.window(line.starts, line.ends)
     )
-    st.caption(f"As it was sent; {span}. Version {line.version}.{culprits}")
+    advice = ", with the advice of the revised verdict" if line.revised else ""
+    st.caption(f"As it was sent{advice}; {span}. Version {line.version}.{culprits}")
 
 
 def _evidence(page: AlertPage) -> None:

@@ -24,7 +24,8 @@ def _table(drift: DriftHistory) -> pd.DataFrame:
             ],
             "Threshold": newest["threshold"],
             "p-value": newest["p_value"],
-            "e-value": newest["e_value"],
+            # as text: a column of numbers does not draw values beyond 2^53, and those that fire are
+            "e-value": [f"{e_value:.2g}" if e_value == e_value else None for e_value in newest["e_value"]],
             "Status": newest["status"].where(newest["status"] != "ok"),
         }
     )
@@ -98,7 +99,7 @@ st.dataframe(
             help="Of the mean, or of the level that moved most, with 95 % interval"
         ),
         **{column: st.column_config.NumberColumn(format="%.3f") for column in ("Distance, σ", "Threshold")},
-        **{column: st.column_config.NumberColumn(format="%.2g") for column in ("p-value", "e-value")},
+        "p-value": st.column_config.NumberColumn(format="%.2g"),
     },
 )
 evidently_panel.show(drift)

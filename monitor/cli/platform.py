@@ -49,14 +49,19 @@ def stopping() -> Iterator[dict[str, bool]]:
 
 
 def database_url(settings: Settings) -> str:
-    """The given database, or the embedded one of `home`, started and migrated."""
+    """The given database, that of the processes that run on `home`, or its embedded one, started and migrated.
+
+    The demo's is not the one that `up` would start on the same home.
+    """
     from monitor.db import embedded, engine, migrate
+    from monitor.up import running_supervisor
 
     if settings.database_url:
         with engine.opened(settings.database_url) as connected:
             migrate.check(connected)
         return settings.database_url
-    url = embedded.start(settings.home)
+    running = running_supervisor(settings)
+    url = (running.database_url if running else None) or embedded.start(settings.home)
     migrate.upgrade(url)
     return url
 
@@ -131,7 +136,7 @@ def status(home: HomeOption = None) -> None:
         print(f"Holdfast runs (process {state.process.pid}) on {settings.home}: {state.link}")
         for name, pid in state.programs.items():
             print(f"  {name:<12} process {pid}")
-    url = settings.database_url or embedded.running(settings.home)
+    url = settings.database_url or (state.database_url if state else None) or embedded.running(settings.home)
     if url is None:
         print("PostgreSQL: not running")
         return
@@ -300,6 +305,4 @@ def link(
     settings = Settings.load(home=home)
     demo = settings.model_copy(update={"home": settings.home / DEMO})
     chosen = demo if running_supervisor(settings) is None and running_supervisor(demo) else settings
-    state = running_supervisor(chosen)
-    url = state.database_url if state and state.database_url else database_url(chosen)
-    print(sign_in_url(chosen, url, user=user))
+    print(sign_in_url(chosen, database_url(chosen), user=user))

@@ -34,7 +34,7 @@ from monitor.jobs.facts import Known, known_of, record_verdict
 from monitor.jobs.propose import propose_if_warranted
 from monitor.jobs.signals import RULES, signals
 from monitor.jobs.wording import fired_message, resolved_message, revised_title
-from monitor.performance import Verdict
+from monitor.performance.verdict import ADVICE, Verdict
 from monitor.windows import Window
 
 BY = "policy"
@@ -204,6 +204,8 @@ def _revise_alerts(session: Session, model: Model, known: Known) -> None:
         snapshot = AlertSnapshot.from_document(alert.snapshot)
         after = revised_snapshot(snapshot, _told_again(model, alert, known, worst)).snapshot
         alert.verdict, alert.revised, alert.snapshot = after.verdict, after.revised, after.to_document()
+        do, dont = ADVICE[after.verdict]
+        alert.message = alert.message | {"do": do, "dont": dont}
         if alert.kind == AlertKind.DRIFT:
             alert.message = alert.message | {"title": revised_title(model.name, alert.culprits, after.verdict)}
     session.flush()

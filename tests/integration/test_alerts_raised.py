@@ -12,6 +12,7 @@ from monitor.db.jobs import Job
 from monitor.db.registry import champion, model_named
 from monitor.db.retraining import Proposal
 from monitor.jobs.raise_alerts import judge
+from monitor.performance.verdict import ADVICE, Verdict
 from tests.streams import (
     REFERENCE_DAYS,
     World,
@@ -71,6 +72,7 @@ def test_moved_features_are_a_ticket_that_is_revised_when_labels_prove_them_harm
     drain_checks(tools_for(engine, tmp_path))
     (revised,) = rows_of(engine, Alert)
     assert (revised.verdict, revised.revised) == ("harmless_drift", True)
+    assert (revised.message["do"], revised.message["dont"]) == ADVICE[Verdict.HARMLESS_DRIFT]
     assert [message["event"] for message in _messages(tmp_path)] == ["fired"]
 
 

@@ -203,6 +203,14 @@ def test_what_evidently_measured_is_shown_beside_the_verdict_and_a_report_can_be
 
 
 @pytest.mark.usefixtures("fraud")
+def test_an_e_value_too_large_for_a_column_of_numbers_is_shown_as_it_is(engine: Engine):
+    with transaction(engine) as session:
+        session.execute(update(Finding).where(Finding.subject == "amount").values(e_value=2.4195e38))
+    table = view("drift").dataframe[0].value.set_index("Feature")
+    assert table.loc["amount", "e-value"] == "2.4e+38"
+
+
+@pytest.mark.usefixtures("fraud")
 def test_who_only_looks_cannot_order_a_report(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(auth, "current_actor", lambda **_: Actor(id="eve", name="Eve", roles=frozenset({Role.VIEWER})))
     assert view("drift").button(key="order-report").disabled
@@ -238,6 +246,9 @@ def test_what_a_person_declares_on_the_drift_view_is_kept_and_said():
     app = _submit(app, "Save", last=True)
     assert app.success[0].value == "age is muted from the next window on."
     assert queries.declared("fraud").settings.overrides["age"]["weight"] == 0
+    app.number_input(key="incidents").set_value(1.0)
+    app = _submit(app, "Save")
+    assert app.success[0].value.startswith("1 false incident in ")
     app.text_input(key="segment-name").input("age=40")
     assert (
         "expected a level of merchant_category, channel, country" in _submit(app, "Watch it by itself").error[0].value

@@ -1,5 +1,6 @@
 """`holdfast demo`: the whole loop on real parts, against a generated world. All that is printed is measured."""
 
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -220,6 +221,7 @@ def _serve_until_stopped(demo: Demo) -> None:
 
     demo.say(f"[4/4] {sign_in_url(demo.settings, demo.url)}   signs you in, once")
     demo.say("Overview says what needs you. Ctrl-C stops everything.")
+    demo.say(f"In another terminal: holdfast check {MODEL} --explain --home {shlex.quote(str(demo.settings.home))}")
     demo.say("Your own file: holdfast backtest FILE --time COL --score COL")
     with stopping() as state:
         serving = acts.serving_version(demo)
