@@ -29,6 +29,7 @@ class DomainBet:
 
     def __init__(self, normal: Normal, *, tolerance: float) -> None:
         self._normal, self._tolerance = normal, tolerance
+        self._is_tested = (np.diff(normal.spans) > 0)[normal.feature_of_bin]  # an all-null feature tells nothing
         self._offset, self._scale = self._replayed()
 
     def log_gains(self, past: FloatArray, counts: IntArray, rows: int, bucket: int) -> FloatArray:
@@ -54,7 +55,7 @@ class DomainBet:
         of_bin = self._normal.feature_of_bin
         q = (_FOLLOWED * past + 1 - _FOLLOWED) * p
         total = np.bincount(of_bin, q, minlength=len(self._normal.directions))
-        weights: FloatArray = np.log(q / total[of_bin] / p)
+        weights: FloatArray = np.where(self._is_tested, np.log(q / total[of_bin] / p), 0.0)
         return weights
 
     def _standardised(self, weights: FloatArray, deviation: FloatArray, p: FloatArray) -> tuple[float, float]:

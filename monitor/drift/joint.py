@@ -23,6 +23,8 @@ _ROWS = 2_048  # of a block that are multiplied; more add cost and hardly any po
 _FIT_ROWS = 8_192
 _ONE_THREAD = 131_072  # multiplications of one product, few enough not to wake the threads of the BLAS
 _LEAST_ROWS = 50
+_MOST_ALIKE = 0.9  # of the rows in one bin: the few others make a correlation, and any chance makes another
+_LEAST_VARIANCE = 0.2  # of a window's scores, relative to the reference's, for a correlation to mean anything
 _LEAST_SPREAD = 0.05  # of a correlation's scatter, relative to that of no correlation
 _NOTHING = 1e-12  # a variance of rounding errors
 _RIDGE = 0.05  # of the correlation matrix before it is inverted
@@ -113,9 +115,9 @@ def _most_joined(able: Sequence[int], z: FloatArray) -> list[int]:
 
 
 def _scores(bins: FeatureBins, places: IntArray) -> FloatArray | None:
-    """The contrast of the location, or of the most frequent level; None where there is nothing to tell apart."""
+    """The contrast of the location, or of the most frequent level; None where hardly a row differs from the others."""
     counts = np.bincount(places, minlength=bins.size)
-    if np.count_nonzero(counts[: bins.value_bins]) < 2:
+    if counts.max() > _MOST_ALIKE * counts.sum():
         return None
     found = directions(bins, counts)
     if (location := found.find(Movement.LOCATION)) is not None:
@@ -138,6 +140,7 @@ class JointDirections:
         expected: the reference correlation of each, shape (P,).
         spread: √n times the scatter of a pair's correlation of n rows, (1 − r²), shape (P,).
         precision: the inverse of the ridged reference correlations, 0 for features that never varied, shape (F, F).
+        variance: of each feature's scores in the reference, shape (F,).
         able: features that varied.
     """
 
@@ -147,6 +150,7 @@ class JointDirections:
     expected: FloatArray
     spread: FloatArray
     precision: FloatArray
+    variance: FloatArray
     able: int
 
     @classmethod
@@ -165,6 +169,7 @@ class JointDirections:
             expected=expected,
             spread=np.maximum(1 - expected**2, _LEAST_SPREAD),
             precision=np.asarray(np.linalg.inv(ridged), np.float64) * np.isin(np.arange(len(names)), able),
+            variance=np.diag(total.covariance),
             able=int(able.size),
         )
 
@@ -192,6 +197,7 @@ class JointDirections:
         if sums.rows < _LEAST_ROWS:
             return np.zeros(self.size)
         r = sums.correlations[self.left, self.right]
-        pairs = (r - self.expected) / self.spread
+        varies = np.diag(sums.covariance) >= _LEAST_VARIANCE * self.variance
+        pairs = np.where(varies[self.left] & varies[self.right], (r - self.expected) / self.spread, 0.0)
         distance = float((self.precision * sums.covariance).sum() - self.able) / np.sqrt(2 * max(self.able, 1))
         return np.append(pairs, distance)

@@ -88,3 +88,17 @@ def test_a_pair_with_a_muted_feature_is_muted():
     assert not any(
         detector.update(window, _frame(i, correlation=0.0)).alarm for i, window in enumerate(_windows(36)[28:])
     )
+
+
+def test_a_feature_that_hardly_varies_is_not_looked_at_in_pairs():
+    rng = np.random.default_rng(0)
+    frame = _frame(0).assign(holiday=rng.random(1_000) < 0.03)
+    binning = Binning.fit(frame)
+    assert "holiday" not in [binning.features[j].name for j in binning.joint]
+
+
+def test_a_window_in_which_a_feature_stands_still_says_nothing_of_its_pairs():
+    detector = _detector()
+    still = _frame(300).assign(channel="app")
+    report = detector.update(_windows(29)[-1], still)
+    assert [stream.name for stream in report.streams if stream.features] == []

@@ -119,3 +119,13 @@ def test_forgetting_keeps_what_the_past_looked_like():
     again = bets.forgotten()
     assert not again.directed.any()
     assert (again.past == 1.5).all()
+
+
+def test_a_feature_that_was_never_filled_does_not_move_the_model_when_it_is():
+    rng = np.random.default_rng(0)
+    entries = [(window, _frame(rng).assign(nothing=np.nan)) for window in _windows(40)]
+    together = pd.concat([frame for _, frame in entries])
+    reference = Reference.fit(entries, schema=Binning.fit(together).schema)
+    detector = Detector(reference)
+    filled = [detector.update(window, _frame(rng).assign(nothing=7.0)) for window in _windows(70)[40:]]
+    assert not any(report.alarm for report in filled)
