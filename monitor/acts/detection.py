@@ -12,6 +12,7 @@ from monitor.db.registry import Model, ModelSettings, feature_schema, schema_of
 from monitor.drift import FalseAlarmBudget
 from monitor.drift.detector import Sensitivity
 from monitor.drift.overrides import FeatureOverride, check_known
+from monitor.drift.predictions import PREDICTIONS
 from monitor.errors import BadInput
 from monitor.governance import Action, Actor, authorize
 
@@ -63,7 +64,7 @@ def _merged(
     """The overrides that hold after the change; one that says nothing is left out."""
     check_known(
         {name: override or FeatureOverride() for name, override in asked.items()},
-        schema_of(feature_schema(session, model)).names,
+        (*schema_of(feature_schema(session, model)).names, *PREDICTIONS),
     )
     merged = {name: FeatureOverride.from_document(document) for name, document in before.overrides.items()}
     merged |= {name: override or FeatureOverride() for name, override in asked.items()}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from monitor.db.alerts import Alert
-    from monitor.db.registry import ModelSettings
+    from monitor.db.registry import Model, ModelSettings
     from monitor.drift import FeatureOverride
 
 baseline = typer.Typer(help="What counts as normal.", no_args_is_help=True)
@@ -208,8 +208,26 @@ def set_detection(
             session, model_named(session, model), sensitivity=sensitivity, incidents=incidents, per_days=per_days,
             features=asked, by=COMMAND_LINE, now=database_now(session),
         )  # fmt: skip
-    for sentence in detection_in_words(settings):
+        replayed = _replayed(session, model_named(session, model))
+    for sentence in (*detection_in_words(settings), *replayed):
         print(f"{model}: {sentence}")
+
+
+def _replayed(session: "Session", model: "Model") -> tuple[str, ...]:
+    """What the settings would have said of the champion's reference; nothing before it has one."""
+    from monitor.db.registry import ModelSettings, Version, reference_for
+    from monitor.db.segments import drift_streams
+    from monitor.drift import Reference, shadow_replay
+    from monitor.jobs.check_drift import resumed
+
+    champion = session.get(Version, model.champion_id) if model.champion_id else None
+    row = reference_for(session, champion) if champion else None
+    reference = Reference.from_document(row.document) if row else None
+    if reference is None or not reference.is_sufficient:
+        return ()
+    settings, share = ModelSettings.of(model), drift_streams(session, model)
+    fresh = resumed(reference, None, {}, settings, share=share, overrides=settings.overrides)
+    return (shadow_replay(fresh).sentence,)
 
 
 def parse_override(text: str) -> "tuple[str, FeatureOverride | None]":

@@ -14,6 +14,7 @@ from monitor.drift.profile import Profile
 from monitor.drift.reference import Reference
 from monitor.drift.report import DriftReport, FeatureReport, FeatureStatus, Lane, State, Status
 from monitor.drift.scores import THRESHOLDS, Score
+from monitor.drift.shadow import ShadowReplay, shadow_replay
 
 __all__ = [
     "THRESHOLDS",
@@ -31,11 +32,13 @@ __all__ = [
     "Reference",
     "Score",
     "Sensitivity",
+    "ShadowReplay",
     "State",
     "Status",
     "compare",
     "likely_leaks",
     "predictions_of",
+    "shadow_replay",
     "time_proxies",
     "unique_columns",
     "with_predictions",

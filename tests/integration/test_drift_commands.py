@@ -149,6 +149,13 @@ def test_a_segment_is_watched_and_explained_from_the_command_line(holdfast: Comm
     assert "has no segment" in holdfast("segment", "list", "fraud").err
 
 
+def test_setting_the_detector_tells_what_it_would_have_said_of_the_reference(holdfast: Commands, engine: Engine):
+    register(engine, WORLD, served=False)
+    told = holdfast.well("model", "set", "fraud", "--feature", "score:weight=0").splitlines()
+    assert told[1] == "fraud: score: muted: shown, never alarms"
+    assert told[2].startswith("fraud: these settings would have raised 0 alerts in the 28 days of the reference")
+
+
 def test_the_detector_is_set_and_shown_from_the_command_line(holdfast: Commands, engine: Engine):
     register(engine, WORLD, reference=False, served=False)
     told = holdfast.well(

@@ -9,7 +9,17 @@ import pandas as pd
 import pytest
 from scipy.special import ndtr
 
-from monitor.drift import Binning, Detector, FalseAlarmBudget, FeatureOverride, Profile, Reference, State, Status
+from monitor.drift import (
+    Binning,
+    Detector,
+    FalseAlarmBudget,
+    FeatureOverride,
+    Profile,
+    Reference,
+    State,
+    Status,
+    shadow_replay,
+)
 from monitor.drift.bins import BinKind
 from monitor.errors import BadInput
 from monitor.schema import Schema
@@ -318,3 +328,13 @@ def test_of_levels_the_sentence_names_the_one_whose_share_changed_most():
     report = detector.update(days[0], frame.assign(channel=channel))
     assert report.features["channel"].level in ("web", "shop")
     assert not report.features["channel"].sentence.startswith("share of unseen")
+
+
+def test_a_shadow_replay_tells_what_the_settings_would_have_said_of_the_reference():
+    quiet = shadow_replay(_started()[0])
+    assert (quiet.windows, quiet.days, quiet.alarms) == (28, 28.0, 0)
+    assert quiet.allowed == pytest.approx(28 / 365)
+    days = _windows(40)
+    entries = [(day, _frame(i, shift=1.5 * (i >= 26))) for i, day in enumerate(days)]
+    told = shadow_replay(Detector(Reference.fit(entries, schema=Schema.infer(entries[0][1])), sensitivity="sensitive"))
+    assert "in the 40 days of the reference" in told.sentence
