@@ -71,7 +71,7 @@ def test_what_cannot_be_checked_is_a_sentence_and_exit_code_two(holdfast: Comman
         ("check", "fraud"): "no window of fraud can be checked for drift yet",
         ("check", "fraud", "--window", "yesterday"): "expected a day or time such as 2026-11-27",
         ("check", "fraud", "--window", "0"): "expected 1 to 1,000 windows",
-        ("check", "fraud", "--window", "2026-02-02..2026-01-01"): "ends after it starts",
+        ("check", "fraud", "--window", "2026-02-02..2026-01-01"): "expected an end after 2026-02-02, got 2026-01-01",
     }.items():
         answer = holdfast(*arguments)
         assert (answer.code, answer.out) == (2, "")
