@@ -35,6 +35,8 @@ from tests.streams import (
     window,
 )
 
+pytestmark = pytest.mark.slow  # Evidently's child processes take seconds each
+
 VIEWER = Actor(id="vic", name="Vic", roles=frozenset({Role.VIEWER}))
 DRIFT = {"name": "ValueDrift", "arguments": {"column": "amount", "method": "psi", "threshold": 0.2}}
 KINDS = ("check_quality", "check_drift", "check_evidently")

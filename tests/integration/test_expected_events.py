@@ -160,7 +160,9 @@ IMPOSSIBLE: dict[str, dict[str, object]] = {
     "expected a sensitivity of sensitive, balanced, quiet, got 'loud'": {"sensitivity": "loud"},
     "expected a budget above 0": {"incidents": 0},
     "expected a finite budget": {"per_days": float("inf")},
-    "expected overrides of amount, age, channel, got amont": {"features": {"amont": FeatureOverride(weight=0)}},
+    "expected overrides of amount, age, channel, score, prediction, got amont": {
+        "features": {"amont": FeatureOverride(weight=0)}
+    },
 }
 
 

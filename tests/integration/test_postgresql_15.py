@@ -27,6 +27,8 @@ from tests.governed import NOW, OMAR, govern
 from tests.integration.test_rollback import promoted
 from tests.streams import OWNER, World, drain_checks, register, rows_of, serve_days, tools_for, verdicts, window
 
+pytestmark = pytest.mark.slow  # a second server
+
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
 EMBEDDED, OLDEST = "embedded", "15"
 

@@ -53,6 +53,7 @@ def test_no_bet_wins_on_average_when_rows_follow_the_reference():
     assert (mean <= 1 + 4 * error).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("c", [10, 30])
 def test_the_average_run_length_on_exact_nulls_is_at_least_c(c):
     """Alarms at 5c of the slow lane alone: far rarer than one in c windows; streams of 3c, twenty references."""
@@ -71,6 +72,7 @@ def test_the_average_run_length_on_exact_nulls_is_at_least_c(c):
     assert windows / max(alarms, 1) >= c
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_days", [10, 30])
 def test_the_whole_detector_keeps_its_average_run_length_on_exact_nulls(per_days):
     """Both lanes, pairs and all; a budget below thirty windows is kept as if it were thirty."""
