@@ -7,6 +7,7 @@ got wrong, look like drift to it; how much so is read off the reference's halves
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from monitor.drift.normal import Normal
 from monitor.drift.placing import FloatArray, IntArray
@@ -24,12 +25,15 @@ _NOTHING = 1e-12  # a scatter of rounding errors
 class DomainBet:
     """Standardised classifier logits of a reference, and the log gains of betting that they are high.
 
+    `watched` are the features that it may learn from, shape (J,): not those that an owner muted.
+
     Source of the bet: the normal e-value exp(λZ − λ²/2), Ramdas et al., "Game-theoretic statistics", 2023.
     """
 
-    def __init__(self, normal: Normal, *, tolerance: float) -> None:
+    def __init__(self, normal: Normal, *, tolerance: float, watched: NDArray[np.bool_]) -> None:
         self._normal, self._tolerance = normal, tolerance
-        self._is_tested = (np.diff(normal.spans) > 0)[normal.feature_of_bin]  # an all-null feature tells nothing
+        tested = np.diff(normal.spans) > 0  # an all-null feature tells nothing
+        self._is_told = (tested & watched)[normal.feature_of_bin]
         self._offset, self._scale = self._replayed()
 
     def log_gains(self, past: FloatArray, counts: IntArray, rows: int, bucket: int) -> FloatArray:
@@ -55,7 +59,7 @@ class DomainBet:
         of_bin = self._normal.feature_of_bin
         q = (_FOLLOWED * past + 1 - _FOLLOWED) * p
         total = np.bincount(of_bin, q, minlength=len(self._normal.directions))
-        weights: FloatArray = np.where(self._is_tested, np.log(q / total[of_bin] / p), 0.0)
+        weights: FloatArray = np.where(self._is_told, np.log(q / total[of_bin] / p), 0.0)
         return weights
 
     def _standardised(self, weights: FloatArray, deviation: FloatArray, p: FloatArray) -> tuple[float, float]:

@@ -108,7 +108,7 @@ class SlowLane:
         self.tolerance = np.maximum(tolerance, self._reference_tolerance())
         self._shape_tolerance = _largest(self.tolerance, normal.feature_of, len(normal.directions))
         self._bet_weights = (1 - _SHAPE_WEIGHT) * weights / STAKED
-        self._domain = DomainBet(normal, tolerance=float(tolerance.max(initial=0.0)))
+        self._domain = DomainBet(normal, tolerance=float(tolerance.max(initial=0.0)), watched=self._feature_weights > 0)
         self._tables: OrderedDict[int, list[FloatArray]] = OrderedDict()
 
     def _reference_tolerance(self) -> FloatArray:

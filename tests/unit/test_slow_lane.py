@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from monitor.drift import Binning, Detector, FalseAlarmBudget, Profile, Reference
+from monitor.drift import Binning, Detector, FalseAlarmBudget, FeatureOverride, Profile, Reference
 from monitor.drift.slow_lane import STAKED, Bets, SlowLane
 from monitor.windows import Window
 
@@ -131,3 +131,11 @@ def test_a_feature_that_was_never_filled_does_not_move_the_model_when_it_is():
     detector = Detector(reference)
     filled = [detector.update(window, _frame(rng).assign(nothing=7.0)) for window in _windows(70)[40:]]
     assert not any(report.alarm for report in filled)
+
+
+def test_a_muted_feature_has_no_part_in_the_bet_on_the_whole_model():
+    reference, rng = _reference(0), np.random.default_rng(5)
+    detector = Detector(reference, overrides={"x0": FeatureOverride(weight=0)})
+    reports = [detector.update(window, _frame(rng, shift=1.0)) for window in _windows(70)[40:]]
+    assert not any(report.alarm for report in reports)
+    assert max(report.e_value for report in reports) < reports[0].alarm_at / 10
