@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from monitor.errors import BadInput
 
+SLOW_LANE_SHARE = 0.2  # of the budget; the window lane has the rest
 MIN_TICKS = 30  # below so few windows in the period no budget can be kept by a sequential test
 
 

@@ -1,10 +1,11 @@
 """The slow lane: bets against "nothing moved by more than the tolerance", whose winnings are evidence by themselves.
 
 Every direction of every feature is bet on, up and down, with six stakes; one more bet a feature follows whatever shape
-the past windows took. Under the null hypothesis each bet multiplies its stake by at most 1 on average, so the
-Shiryaev–Roberts sums of their products grow by at most 1 a tick, and an alarm when the mixture reaches 5c comes after
-5c ticks or more on average: this is proved, given the dispersion and the reference. Source: Shin, Ramdas & Rinaldo,
-"E-detectors: a nonparametric framework for sequential change detection", 2024.
+the past windows took. Under the null hypothesis each of these multiplies its stake by at most 1 on average, so the
+Shiryaev–Roberts sums of their products grow by at most 1 a tick, and an alarm when their mixture reaches 5c comes after
+5c ticks or more on average: this is proved, given the dispersion and the reference. A tenth of the mixture is the bet
+on the whole model (`monitor.drift.domain`), which is approximate. Source: Shin, Ramdas & Rinaldo, "E-detectors: a
+nonparametric framework for sequential change detection", 2024.
 """
 
 from collections import OrderedDict
@@ -15,11 +16,11 @@ from numpy.typing import NDArray
 from scipy import special
 
 from monitor.drift.bins import FloatArray, IntArray
+from monitor.drift.budget import SLOW_LANE_SHARE
 from monitor.drift.domain import STAKES as DOMAIN_STAKES
 from monitor.drift.domain import DomainBet
 from monitor.drift.normal import Normal
 
-BUDGET_SHARE = 0.2  # of the false-alarm budget; the window lane has the rest
 STAKES = np.array([0.05, 0.1, 0.2, 0.4, 0.8, 1.6])
 _SIGNS = np.array([1.0, -1.0])
 STAKED = _SIGNS.size * STAKES.size  # bets a direction
@@ -101,7 +102,7 @@ class SlowLane:
 
     def __init__(self, normal: Normal, *, ticks: float, tolerance: FloatArray, weights: FloatArray) -> None:
         self.normal, self.weights = normal, weights
-        self.alarm_at = ticks / BUDGET_SHARE
+        self.alarm_at = ticks / SLOW_LANE_SHARE
         self._feature_weights = np.bincount(normal.feature_of, weights, minlength=len(normal.directions))
         nu = normal.plain.dispersion.nu
         self._upper = nu / special.chdtri(nu, 1 - _UNDERESTIMATED)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from monitor.drift.budget import SLOW_LANE_SHARE
 from monitor.drift.detector import Sensitivity
 from monitor.drift.directions import Movement
 from monitor.drift.overrides import FeatureOverride
@@ -12,7 +13,7 @@ from monitor.drift.reference import Reference
 from monitor.drift.report import FeatureStatus, State, Status
 from monitor.drift.sentences import percent
 
-_SLOW_LANE_PERIODS = 5  # the slow lane alarms at 5c: its share of the budget is a fifth
+_SLOW_LANE_PERIODS = 1 / SLOW_LANE_SHARE  # the slow lane alarms at 5c: its share of the budget is a fifth
 _NORMAL_QUANTILE = 1.96
 _MAY_MOVE = (FeatureStatus.OK, FeatureStatus.CONSTANT, FeatureStatus.ALL_NULL, FeatureStatus.HIGH_CARDINALITY)
 

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from scipy import special
 
 from monitor.drift.bins import FloatArray
+from monitor.drift.budget import SLOW_LANE_SHARE
 from monitor.drift.normal import Normal
 from monitor.drift.tails import indicator_deviate, unskewed
 
 SCALES = (1, 2, 4, 8, 16)
 LONGEST = SCALES[-1]
-_BUDGET_SHARE = 0.8  # the rest is the slow lane's
 # Independent tests that the five scales amount to: their sums overlap, and so do those of one window and the next. At
-# deviates of 3.5, 4 and 4.5, simulated normal windows raised 2.8, 3.4 and 3.9 times the incidents of one scale alone.
+# deviates of 3.5, 4 and 4.5, simulated normal windows raised 2.8, 3.4 and 3.7 times the incidents of one scale alone.
 _EFFECTIVE_SCALES = 4.0
 _WATCH = 10.0  # the watch threshold is that of a tenth of the period
 _REFINED_FROM = 2.5  # |z| from which the small-sample tail is worth its time
@@ -56,7 +56,7 @@ class WindowLane:
     def __init__(self, normal: Normal, *, ticks: float, tolerance: FloatArray, shares: FloatArray) -> None:
         self.normal, self.tolerance, self.shares = normal, tolerance, shares
         self.nu = normal.usual.dispersion.nu
-        alpha = _BUDGET_SHARE * shares / (_EFFECTIVE_SCALES * ticks)
+        alpha = (1 - SLOW_LANE_SHARE) * shares / (_EFFECTIVE_SCALES * ticks)
         self.critical = _critical(self.nu, alpha)
         self._watch_critical = _critical(self.nu, np.minimum(alpha * _WATCH, 0.5))
         self._beyond_rows = np.array([normal.usual.dispersion.beyond_rows(m) for m in SCALES])
