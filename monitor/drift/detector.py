@@ -44,6 +44,13 @@ class Detector:
     three calm windows. Of windows like the reference's, at most `budget` open an incident by chance; that is measured
     on seeded streams with day effects and weekly seasons, and approximate beyond them.
 
+    Args:
+        reference: what is normal.
+        budget: of false incidents; one a year unless given.
+        sensitivity: the change that is not worth an incident.
+        overrides: what the owner declared of single features.
+        predictions: features that are what the model said; together they may spend a quarter of the budget.
+
     >>> from datetime import UTC, timedelta
     >>> rng = np.random.default_rng(0)
     >>> days = pd.date_range("2026-01-01", periods=31, tz=UTC)
@@ -68,13 +75,6 @@ class Detector:
         overrides: Overrides | None = None,
         predictions: Collection[str] = (),
     ) -> None:
-        """Args:
-        reference: what is normal.
-        budget: of false incidents; one a year unless given.
-        sensitivity: the change that is not worth an incident.
-        overrides: what the owner declared of single features.
-        predictions: features that are what the model said; together they may spend a quarter of the budget.
-        """
         if sensitivity not in list(Sensitivity):
             raise BadInput(f"expected a sensitivity of {', '.join(Sensitivity)}, got {sensitivity!r}")
         self.overrides = dict(overrides or {})
@@ -237,7 +237,7 @@ class Detector:
             alarm_at=self._slow_lane.alarm_at,
             sentence=explained.summary(state, culprits),
             features=Reports(lambda: explained.features() | strangers),
-            streams=explained.streams(),
+            streams=explained.streams,
         )
 
     def _of_known(self, active: NDArray[np.bool_]) -> NDArray[np.bool_]:

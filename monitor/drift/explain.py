@@ -64,11 +64,6 @@ class Explanation:
         return np.asarray(np.diff(self._spans) > 0)
 
     @cached_property
-    def _of_features(self) -> slice:
-        """The directions of features, before those of pairs."""
-        return slice(0, self._normal.size)
-
-    @cached_property
     def _leads(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Scale and direction with most evidence of each feature, those that fired first, shapes (J,)."""
         seen = self._seen
@@ -107,7 +102,7 @@ class Explanation:
     def named(self, marked: NDArray[np.bool_]) -> frozenset[str]:
         """The features of marked directions, those of marked pairs too."""
         names = self._reference.schema.names
-        alone = (names[j] for j in self._normal.feature_of[marked[self._of_features]])
+        alone = (names[j] for j in self._normal.feature_of[marked[: self._normal.size]])
         pairs = self._normal.joint.pairs if self._normal.joint else ()
         paired = (name for i in np.flatnonzero(marked[self._normal.size :]) for name in pairs[i])
         return frozenset((*alone, *paired))
@@ -115,7 +110,7 @@ class Explanation:
     def culprits(self) -> tuple[str, ...]:
         """The moved features: those that fired now first, the strongest evidence first; then those of moved pairs."""
         alone = self._moved_alone()
-        paired = (name for stream in self.streams() for name in stream.features)
+        paired = (name for stream in self.streams for name in stream.features)
         return tuple(dict.fromkeys((*alone, *paired)))
 
     def _moved_alone(self) -> tuple[str, ...]:
@@ -127,12 +122,9 @@ class Explanation:
         )
         return tuple(names[j] for _, _, j in ranked)
 
+    @cached_property
     def streams(self) -> tuple[StreamReport, ...]:
         """The pairs and the distance, as far as they moved, strongest first."""
-        return self._streams
-
-    @cached_property
-    def _streams(self) -> tuple[StreamReport, ...]:
         joint, seen, size = self._normal.joint, self._seen, self._normal.size
         if joint is None:
             return ()
@@ -165,12 +157,12 @@ class Explanation:
         """The window in one sentence."""
         if state is State.RESOLVED:
             return "back to the reference for three windows"
-        if not culprits and self._streams:
-            return self._streams[0].sentence
+        if not culprits and self.streams:
+            return self.streams[0].sentence
         if not culprits:
             return "no feature moved beyond the reference" + (", one is being watched" if state is State.WATCH else "")
         worst = self._feature(self._reference.binning.position[culprits[0]])
-        more = len(culprits) - (1 if self._moved.any() else len(self._streams[0].features))
+        more = len(culprits) - (1 if self._moved.any() else len(self.streams[0].features))
         return worst.sentence + (f", and {more} more" if more else "")
 
     def features(self) -> dict[str, FeatureReport]:
@@ -189,7 +181,7 @@ class Explanation:
     def _report(self, j: int, bins: FeatureBins, found: Directions, status: FeatureStatus) -> FeatureReport:
         seen, lane, total, start = self._seen, self._lane, self._reference.total, int(self._spans[j])
         (surest_s, surest), (s, k) = ((int(part[j]) for part in self._leads), self._told(j, found))
-        paired = next((stream for stream in self._streams if bins.name in stream.features), None)
+        paired = next((stream for stream in self.streams if bins.name in stream.features), None)
         location = found.find(Movement.LOCATION)
         shown = k if location is None else start + location
         unit = 1.0 if location is None else float(np.sqrt(max(1 - found.proportions[bins.missing], 1e-9)))

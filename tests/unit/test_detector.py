@@ -334,7 +334,3 @@ def test_a_shadow_replay_tells_what_the_settings_would_have_said_of_the_referenc
     quiet = shadow_replay(_started()[0])
     assert (quiet.windows, quiet.days, quiet.alarms) == (28, 28.0, 0)
     assert quiet.allowed == pytest.approx(28 / 365)
-    days = _windows(40)
-    entries = [(day, _frame(i, shift=1.5 * (i >= 26))) for i, day in enumerate(days)]
-    told = shadow_replay(Detector(Reference.fit(entries, schema=Schema.infer(entries[0][1])), sensitivity="sensitive"))
-    assert "in the 40 days of the reference" in told.sentence
