@@ -12,7 +12,7 @@ from monitor.db.audit import record
 from monitor.db.registry import SEGMENT, Model, Monitor, Reference, feature_schema, newest_reference, schema_of
 from monitor.db.segments import MOST_SEGMENTS, Segment, SegmentReference, segment_monitor, segments_of
 from monitor.db.traces import read_traces
-from monitor.drift import FeatureOverride, Profile
+from monitor.drift import FeatureOverride, Profile, predictions_of
 from monitor.drift import Reference as Normal
 from monitor.drift.overrides import check_known
 from monitor.drift.reference import MIN_ROWS, MIN_WINDOW_ROWS, MIN_WINDOWS
@@ -94,11 +94,13 @@ def learn_segment(session: Session, model: Model, row: Reference, segment: Segme
     if kept is not None:
         return Normal.from_document(kept.document)
     whole = Normal.from_document(row.document)
+    # What another version said is left out of a reference, and so of its segments.
+    unsaid = [name for name in predictions_of(whole.schema) if not whole.total.counts_of(name).any()]
     entries = []
     for window in whole.windows:
         rows = segment.rows_of(read_traces(session, model, window))
         if len(rows):
-            entries.append((window, Profile.of(rows, whole.binning)))
+            entries.append((window, Profile.of(rows, whole.binning).without(unsaid)))
     normal = Normal.from_profiles(entries, schema=whole.schema, binning=whole.binning)
     session.add(SegmentReference(reference_id=row.id, segment=segment.name, document=normal.to_document()))
     session.flush()

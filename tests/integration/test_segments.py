@@ -8,20 +8,32 @@ import pandas as pd
 import pytest
 from sqlalchemy import Engine, select
 
+from monitor.acts.baselines import accept_reference
 from monitor.acts.detection import configure_detection
-from monitor.acts.segments import declare_segment, remove_segment
+from monitor.acts.segments import declare_segment, learn_segment, remove_segment
 from monitor.db.alerts import Alert
 from monitor.db.audit import AuditEntry
 from monitor.db.checks import CheckRun, Finding
 from monitor.db.engine import database_now, transaction
-from monitor.db.registry import model_named
+from monitor.db.registry import Version, model_named
 from monitor.db.segments import Segment, drift_streams
-from monitor.drift import FeatureOverride
+from monitor.drift import FeatureOverride, Reference, with_predictions
 from monitor.errors import BadInput, NotAllowed, NotEnoughData, NotFound
 from monitor.governance import Actor
 from monitor.jobs.worker import drain
 from tests.streams import CHECKS as STREAM_CHECKS
-from tests.streams import OWNER, REFERENCE_DAYS, World, drain_checks, register, runs_of, serve_days, tools_for
+from tests.streams import (
+    OWNER,
+    REFERENCE_DAYS,
+    World,
+    drain_checks,
+    register,
+    runs_of,
+    schema,
+    serve_days,
+    tools_for,
+    window,
+)
 
 VIEWER = Actor(id="vic", name="Vic", roles=frozenset({"viewer"}))
 SHIFT = REFERENCE_DAYS + 2
@@ -129,3 +141,21 @@ def test_segments_share_the_budget_and_are_declared_and_removed_once(engine: Eng
         configure_detection(session, model, sensitivity="quiet", by=OWNER, now=database_now(session))
         acts = session.scalars(select(AuditEntry.action).where(AuditEntry.action.like("segment.%"))).all()
     assert acts == ["segment.declared", "segment.removed"]
+
+
+def test_a_segment_is_not_held_against_the_scores_of_another_version(engine: Engine):
+    world = World()
+    register(engine, world, reference=False)
+    features = schema()
+    days = [(window(n), world.day(n)) for n in range(REFERENCE_DAYS)]
+    scored = with_predictions(features, days[0][1])
+    whole = Reference.fit([(day, rows[list(scored.names)]) for day, rows in days], schema=scored)
+    unscored = [(w, p.without(["score"])) for w, p in zip(whole.windows, whole.profiles, strict=True)]
+    promoted = Reference.from_profiles(unscored, schema=scored, binning=whole.binning)
+    with transaction(engine) as session:
+        model, now = model_named(session, "fraud"), database_now(session)
+        champion = session.get_one(Version, model.champion_id)
+        row = accept_reference(session, model, champion, promoted, by=OWNER, now=now)
+        normal = learn_segment(session, model, row, declare_segment(session, model, "channel=app", by=OWNER, now=now))
+    assert normal.total.counts_of("amount").any()
+    assert not normal.total.counts_of("score").any()
