@@ -4,8 +4,9 @@ Rows are (n, d) floats in raw units, as `schema.encode` gives. Set torch's threa
 (`torch.set_num_threads(1)` in a worker): nothing here changes them.
 """
 
-from monitor.robustness.campaign import Plan, run_campaign
+from monitor.robustness.campaign import run_campaign
 from monitor.robustness.feasibility import feasible
+from monitor.robustness.plan import Plan
 from monitor.robustness.report import CampaignReport, LevelResult
 from monitor.robustness.target import Task
 from monitor.robustness.threat_model import Budget, ThreatModel, reality_cap

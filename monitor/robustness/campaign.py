@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 
 from monitor.errors import BadInput, HoldfastError, NotEnoughData
 from monitor.robustness import audit, scoring
+from monitor.robustness.bank import Bank
 from monitor.robustness.certify import certified
 from monitor.robustness.feasibility import feasible
-from monitor.robustness.gradient import Attack, Search, attack
+from monitor.robustness.gradient import Attack, attack
 from monitor.robustness.noise import FAMILIES, Surroundings, corrupt
+from monitor.robustness.plan import Plan, plan_named
 from monitor.robustness.report import CampaignReport, Cost, Flag, LevelResult, NoiseResult
 from monitor.robustness.square import square
 from monitor.robustness.target import Model, Target, Task, is_right, margin, predicted, task_of
@@ -20,44 +22,6 @@ from monitor.robustness.threat_model import Budget, ThreatModel
 from monitor.schema import FloatArray, Schema
 
 Progress = Callable[[float, str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How much to do. `queries` a row are for models without gradients, `audit_queries` check gradients by chance."""
-
-    name: str = "own"
-    rows: int = 512
-    levels: tuple[str, ...] = ("S1", "S2", "S3")
-    search: Search = field(default_factory=Search)
-    queries: int = 40
-    audit_queries: int = 8
-    families: tuple[str, ...] = (
-        "gaussian",
-        "student_t",
-        "offset",
-        "gain",
-        "missing",
-        "unit_x10",
-        "stale",
-        "category_swap",
-    )
-    severities: tuple[int, ...] = (2, 4)
-
-
-PLANS = {
-    "tick": Plan(name="tick"),
-    "nightly": Plan(
-        name="nightly",
-        rows=4_096,
-        levels=("S1", "S2", "S3", "S4", "S5"),
-        search=Search(steps=100, restarts=4),
-        queries=1_000,
-        audit_queries=200,
-        families=tuple(FAMILIES),
-        severities=(1, 2, 3, 4, 5),
-    ),
-}
 
 
 def run_campaign(
@@ -73,6 +37,8 @@ def run_campaign(
     task: Task | str | None = None,
     threshold: float | None = None,
     device: str | None = None,
+    previous: Model | None = None,
+    bank: Bank | None = None,
     clock: Callable[[], float] | None = None,
     progress: Progress | None = None,
 ) -> CampaignReport:
@@ -81,10 +47,12 @@ def run_campaign(
     `model` is a torch module from raw rows to logits (n,) or (n, k), or to values, or a black box with `predict_proba`
     or `predict`. A `threat` from a schema is run at the plan's levels; a list of threats, or a plain box, as it is.
     The noise grid needs `schema`; `reference` rows give its spread, else X does. `threshold` is the operating one, in
-    the model's own outputs (logits of a module); by default alerts equal the base rate. Seconds are counted with
-    `clock`. torch's threads are the caller's to set.
+    the model's own outputs (logits of a module); by default alerts equal the base rate. What breaks `previous`, such as
+    the champion before this one, is tried on this model too. With a `bank` a campaign that was cut off goes on where it
+    was when it is called again with equal arguments. Seconds are counted with `clock`. torch's threads are the
+    caller's to set.
     """
-    chosen = _plan(plan)
+    chosen = plan_named(plan)
     rows, targets, kept = _sampled(X, y, chosen.rows, seed)
     kind = Task(task) if task is not None else task_of(model, targets, rows)
     _check_targets(targets, kind)
@@ -298,14 +266,6 @@ class _Run:
                 "a row was both certified and broken: the certificate or the attack is wrong, report it"
             )
         return float(sure.mean())
-
-
-def _plan(plan: str | Plan) -> Plan:
-    if isinstance(plan, Plan):
-        return plan
-    if plan not in PLANS:
-        raise BadInput(f"expected a plan among {', '.join(PLANS)}, or a Plan, got {plan!r}")
-    return PLANS[plan]
 
 
 def _levels(threat: ThreatModel | Sequence[ThreatModel], plan: Plan) -> list[ThreatModel]:

@@ -2,13 +2,72 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 from monitor.robustness.target import Task
 from monitor.robustness.threat_model import RawBudget
 from monitor.schema import FloatArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackResult:
+    """What one attack reached by itself at one level.
+
+    `quality` is the accuracy (or error) that it left; `alone` counts the rows that it broke and no other did;
+    `infeasible` those of its rows that the independent check refused, which counted as unbroken. `gradient_rows` and
+    `queries` are rows through a gradient and through the model; `seconds` None without a clock.
+    """
+
+    name: str
+    quality: float
+    alone: int
+    infeasible: int
+    gradient_rows: int
+    queries: int
+    seconds: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FragileFeature:
+    """A feature that the attack leans on, at the level that gates read.
+
+    `moved` is the share of broken rows in which it moved, `repaired` the share that it alone repairs when it is put
+    back to its clean value, `recovered` the mean share of the lost margin that this gives back. `typical` is the median
+    size of its moves in raw units, None for a category.
+    """
+
+    feature: str
+    moved: float
+    repaired: float
+    recovered: float
+    typical: float | None
+    unit: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FragileSlice:
+    """Rows that break more easily than the rest: `slice` says which, `flip_rate` how many of them flip."""
+
+    slice: str
+    rows: int
+    flip_rate: float
+    interval: tuple[float, float]
+    quality: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MinimumNorm:
+    """The smallest budget that breaks a row, over the rows that were right: quantiles in the unit of epsilon.
+
+    `unbroken` is the share that no budget up to the widest level broke; a quantile that lies among them is None.
+    """
+
+    q05: float | None
+    q25: float | None
+    median: float | None
+    unbroken: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +78,9 @@ class LevelResult:
     For regression they are mean absolute errors and higher is worse. `interval` is the 95 % interval of `attacked`;
     `constant` what the best constant predictor reaches. `robust_auc`, `worst_recall` and `worst_precision` are of
     worst-case scores, recall and precision at the operating threshold; binary models only. `certified` is None where
-    the network has no certificate. A level that is `beyond_reality` must not gate.
+    the network has no certificate; else it is `attacked` less `bracket`, the gap between attacked and certified on the
+    `certified_rows` rows that were certified, so it never lies above. `attacks` is each attack by itself, `swaps` how
+    much may be spent on categories and counts. A level that is `beyond_reality` must not gate.
     """
 
     level: str
@@ -38,6 +99,10 @@ class LevelResult:
     raw_budget: tuple[RawBudget, ...]
     frozen: Mapping[str, str]
     beyond_reality: bool
+    attacks: tuple[AttackResult, ...] = ()
+    swaps: int = 0
+    bracket: float | None = None
+    certified_rows: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +110,7 @@ class NoiseResult:
     """One cell of the noise grid; `quality` is accuracy, or for regression the mean absolute error.
 
     `unanswered` is the share of rows whose output was NaN: these count as wrong, and there is no AUC.
+    `calibration_error` is the expected calibration error of binary scores.
     """
 
     family: str
@@ -55,6 +121,7 @@ class NoiseResult:
     auc: float | None
     flip_rate: float
     unanswered: float
+    calibration_error: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +148,9 @@ class CampaignReport:
     `rows` indexes the rows that were used, `y` are their targets and `outputs` what the model said (logits of a module,
     probabilities of a black box, values). At level i, `adversarial[i]` (n, d) holds the worst row found in raw
     units, or the clean row, and `worst_outputs[i]` what the model says there: with these, two models are
-    compared row by row.
+    compared row by row. `half_broken` is the ε at which robust accuracy has lost half of its way from clean to 0 (None
+    when no level reached it), `area` the mean robust accuracy over ε from 0 to the widest level; `snr_at_loss` the
+    signal-to-noise ratios in dB at which 1, 5 and 10 % of the clean AUC are lost.
     """
 
     plan: str
@@ -101,6 +170,12 @@ class CampaignReport:
     noise: tuple[NoiseResult, ...]
     audit: tuple[Flag, ...]
     cost: Cost
+    half_broken: float | None = None
+    area: float | None = None
+    minimum: MinimumNorm | None = None
+    fragile_features: tuple[FragileFeature, ...] = ()
+    fragile_slices: tuple[FragileSlice, ...] = ()
+    snr_at_loss: Mapping[str, float | None] = field(default_factory=dict)
     rows: tuple[int, ...]
     y: FloatArray
     outputs: FloatArray
@@ -121,10 +196,13 @@ class CampaignReport:
 _ROWWISE = ("rows", "y", "outputs", "adversarial", "worst_outputs")
 
 
+_PARTS = (AttackResult, Cost, Flag, FragileFeature, FragileSlice, LevelResult, MinimumNorm, NoiseResult)
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, RawBudget):
         return _plain(vars(value) | {"text": value.text})
-    if isinstance(value, LevelResult | NoiseResult | Flag | Cost):
+    if isinstance(value, _PARTS):
         return _plain(vars(value))
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}

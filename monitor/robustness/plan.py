@@ -1,0 +1,65 @@
+"""How much a campaign does: `tick` every few windows in a second, `nightly` in minutes, or a plan of one's own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from monitor.errors import BadInput
+from monitor.robustness.gradient import Search
+from monitor.robustness.noise import FAMILIES
+
+TICK_FAMILIES = ("gaussian", "student_t", "offset", "gain", "missing", "unit_x10", "stale", "category_swap")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to run on how many rows.
+
+    `search` is the gradient attack and `one_step` whether a single step is tried beside it; `queries` a row are the
+    random search of a model without gradients. `survivor_queries` and `evolve_queries` a row go to random and to
+    evolutionary search on rows that nothing else broke. `certified_rows` are certified (all, when None).
+    `audit_queries` a row check the gradients by chance at the widest level.
+    """
+
+    name: str = "own"
+    rows: int = 512
+    levels: tuple[str, ...] = ("S1", "S2", "S3")
+    search: Search = field(default_factory=Search)
+    one_step: bool = True
+    swaps: bool = True
+    queries: int = 40
+    survivor_queries: int = 0
+    evolve_queries: int = 0
+    minimum: bool = False
+    certified_rows: int | None = None
+    smoothing_samples: int = 0
+    audit_queries: int = 8
+    families: tuple[str, ...] = TICK_FAMILIES
+    severities: tuple[int, ...] = (2, 4)
+
+
+PLANS: Mapping[str, Plan] = {
+    "tick": Plan(name="tick", certified_rows=128),
+    "nightly": Plan(
+        name="nightly",
+        rows=4_096,
+        levels=("S1", "S2", "S3", "S4", "S5"),
+        search=Search(steps=100, restarts=4),
+        queries=5_000,
+        survivor_queries=5_000,
+        evolve_queries=10_000,
+        minimum=True,
+        smoothing_samples=1_000,
+        audit_queries=200,
+        families=tuple(FAMILIES),
+        severities=(1, 2, 3, 4, 5),
+    ),
+}
+
+
+def plan_named(plan: str | Plan) -> Plan:
+    """A plan by its name, or the plan itself."""
+    if isinstance(plan, Plan):
+        return plan
+    if plan not in PLANS:
+        raise BadInput(f"expected a plan among {', '.join(PLANS)}, or a Plan, got {plan!r}")
+    return PLANS[plan]
