@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from monitor.errors import SchemaMismatch
+from monitor.formula import Formula, Relation
 
 FloatArray = NDArray[np.float64]
 MAX_LEVELS = 1_000  # beyond this a column is an identifier or free text, not a category
@@ -39,7 +40,9 @@ class Feature:
     """One input of a model.
 
     `lower` and `upper` are hard bounds in raw units (None: unbounded). `levels` are the known categories, most frequent
-    first. `mutable` says that an attacker may change it; `group` that fairness is measured over it.
+    first. `mutable` says that an attacker may change it; `group` that fairness is measured over it. A derived feature
+    equals its `formula` over other features (monitor/formula.py) and moves with them. `transitions` says into which
+    levels a mutable category may turn and at what cost, level → {level: cost}; without it into any, each at cost 1.
     """
 
     name: str
@@ -51,6 +54,8 @@ class Feature:
     mutable: bool = False
     direction: Direction = Direction.ANY
     group: bool = False
+    formula: str | None = None
+    transitions: Mapping[str, Mapping[str, float]] | None = None
 
     @property
     def is_categorical(self) -> bool:
@@ -59,7 +64,7 @@ class Feature:
 
 @dataclass(frozen=True)
 class Schema:
-    """The ordered features of a model.
+    """The ordered features of a model, and `relations` that hold between them, such as `paid <= billed`.
 
     >>> schema = Schema.infer(pd.DataFrame({"amount": [1.5, 2.5], "channel": ["app", "web"]}))
     >>> schema.names
@@ -70,6 +75,7 @@ class Schema:
     """
 
     features: tuple[Feature, ...]
+    relations: tuple[str, ...] = ()
     _by_name: dict[str, Feature] = field(init=False, repr=False, compare=False, hash=False)
 
     def __post_init__(self) -> None:
@@ -82,6 +88,7 @@ class Schema:
         if repeated:
             raise SchemaMismatch(f"expected distinct feature names, got {', '.join(repeated)} more than once")
         object.__setattr__(self, "_by_name", {feature.name: feature for feature in self.features})
+        _check_declared(self)
 
     def __getitem__(self, name: str) -> Feature:
         try:
@@ -111,7 +118,9 @@ class Schema:
     def with_mutable(self, names: Iterable[str]) -> "Schema":
         """The same schema with exactly `names` mutable."""
         chosen = {self[name].name for name in names}
-        return Schema(tuple(replace(feature, mutable=feature.name in chosen) for feature in self.features))
+        return replace(
+            self, features=tuple(replace(feature, mutable=feature.name in chosen) for feature in self.features)
+        )
 
     def conform(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The schema's columns in order: numbers as float64 (unparseable → NaN), categories as str objects with None.
@@ -153,15 +162,58 @@ class Schema:
 
     def to_document(self) -> dict[str, Any]:
         """As plain JSON values."""
-        return {"features": [asdict(feature) for feature in self.features]}
+        features = [
+            {name: value for name, value in asdict(feature).items() if value is not None or name not in _OPTIONAL}
+            for feature in self.features
+        ]
+        return {"features": features} | ({"relations": list(self.relations)} if self.relations else {})
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
         """The schema that `to_document` wrote."""
         try:
-            return cls(tuple(_feature_from(entry) for entry in document["features"]))
+            features = tuple(_feature_from(entry) for entry in document["features"])
+            return cls(features, tuple(document.get("relations", ())))
         except (KeyError, TypeError, ValueError) as error:
             raise SchemaMismatch(f"expected a schema document with features of name and kind: {error}") from error
+
+
+def _check_declared(schema: Schema) -> None:
+    """Formulas, relations and transitions must speak of what is there, and a formula of no other formula."""
+    numeric = [f.name for f in schema.features if not f.is_categorical]
+    derived = {f.name for f in schema.features if f.formula is not None}
+    for feature in schema.features:
+        if feature.lower is not None and feature.upper is not None and feature.lower > feature.upper:
+            raise SchemaMismatch(
+                f"expected the bounds of {feature.name} in order, got lower {feature.lower:g} above {feature.upper:g}"
+            )
+        if feature.formula is not None:
+            _check_derived(feature, numeric, derived)
+        for level, costs in (feature.transitions or {}).items():
+            unknown = [name for name in (level, *costs) if name not in feature.levels]
+            if unknown or not all(cost > 0 for cost in costs.values()):
+                raise SchemaMismatch(
+                    f"expected transitions of {feature.name} between its levels at costs above 0, got {level}: {costs}"
+                )
+    for text in schema.relations:
+        Relation.parse(text, numeric)
+
+
+def _check_derived(feature: Feature, numeric: list[str], derived: set[str]) -> None:
+    if feature.is_categorical or feature.mutable:
+        raise SchemaMismatch(
+            f"expected the derived feature {feature.name} to be a number that is not mutable: it moves with its parts"
+        )
+    parsed = Formula.parse(feature.formula or "", numeric)
+    nested = sorted(derived & set(parsed.names))
+    if nested:
+        raise SchemaMismatch(
+            f"expected the formula of {feature.name} over features that are not derived, got {', '.join(nested)}: "
+            "write their formulas out"
+        )
+
+
+_OPTIONAL = ("formula", "transitions")
 
 
 def _feature_from(entry: Mapping[str, Any]) -> Feature:

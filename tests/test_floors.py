@@ -7,7 +7,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 # Floor 0 is ordered: each room may use the rooms before it.
-PURE = ["errors", "schema", "windows", "drift", "performance", "robustness", "training", "alerts", "governance"]
+PURE = [
+    "errors",
+    "formula",
+    "schema",
+    "windows",
+    "drift",
+    "performance",
+    "robustness",
+    "training",
+    "alerts",
+    "governance",
+]
 STORAGE = ["db"]
 WORK = ["acts", "intake", "jobs", "notify", "artifacts", "reports"]
 DOORS = ["cli", "api", "client", "settings", "scheduler", "up"]

@@ -202,4 +202,5 @@ def _with_levels(schema: Schema, frame: pd.DataFrame) -> Schema:
         return schema
     found = Schema.infer(frame[bare].astype(object).where(frame[bare].isna(), frame[bare].astype(str)))
     levels = {feature.name: feature.levels for feature in found.features}
-    return Schema(tuple(replace(f, levels=levels[f.name]) if f.name in levels else f for f in schema.features))
+    features = (replace(f, levels=levels[f.name]) if f.name in levels else f for f in schema.features)
+    return replace(schema, features=tuple(features))

@@ -130,14 +130,13 @@ def with_seen_levels(schema: Schema, frame: pd.DataFrame) -> Schema:
     >>> with_seen_levels(schema, pd.DataFrame({"channel": ["app"] + ["kiosk"] * 9}))["channel"].levels
     ('app', 'web', 'kiosk')
     """
-    return Schema(
-        tuple(
-            replace(feature, levels=(*feature.levels, *_new_levels(frame[feature.name], feature.levels)))
-            if feature.is_categorical
-            else feature
-            for feature in schema.features
-        )
+    features = (
+        replace(feature, levels=(*feature.levels, *_new_levels(frame[feature.name], feature.levels)))
+        if feature.is_categorical
+        else feature
+        for feature in schema.features
     )
+    return replace(schema, features=tuple(features))
 
 
 def _new_levels(column: "pd.Series[str]", known: Sequence[str]) -> list[str]:

@@ -7,14 +7,16 @@ Rows are (n, d) floats in raw units, as `schema.encode` gives. Set torch's threa
 from monitor.robustness.campaign import run_campaign
 from monitor.robustness.feasibility import feasible
 from monitor.robustness.plan import Plan
+from monitor.robustness.reality import reality_cap
 from monitor.robustness.report import CampaignReport, LevelResult
 from monitor.robustness.target import Task
-from monitor.robustness.threat_model import Budget, ThreatModel, reality_cap
+from monitor.robustness.threat_model import Budget, Norm, ThreatModel
 
 __all__ = [
     "Budget",
     "CampaignReport",
     "LevelResult",
+    "Norm",
     "Plan",
     "Task",
     "ThreatModel",

@@ -1,9 +1,14 @@
-"""Doubts about the campaign itself: an attack that cannot find anything proves nothing."""
+"""Doubts about the campaign itself: an attack that cannot find anything proves nothing.
 
+After Carlini et al. 2019, https://arxiv.org/abs/1902.06705, and Athalye et al. 2018, https://arxiv.org/abs/1802.00420.
+"""
+
+from collections.abc import Mapping
 from itertools import pairwise
 
 import numpy as np
 
+from monitor.robustness.probes import depends_on_batch
 from monitor.robustness.report import Flag
 from monitor.robustness.target import Target, Task
 from monitor.schema import FloatArray
@@ -11,6 +16,10 @@ from monitor.schema import FloatArray
 MANY_FLAT = 0.1
 ONE_POINT = 0.01
 NO_SKILL = 0.02
+WRONG_SLOPES = 0.25
+COPIES_WIN = 0.05
+FEW_ROWS = 4
+BROKEN_RELATION = 0.5
 
 
 def audit_model(target: Target, rows: FloatArray, outputs: FloatArray, matthews: float | None) -> list[Flag]:
@@ -24,12 +33,28 @@ def audit_model(target: Target, rows: FloatArray, outputs: FloatArray, matthews:
                 "number, so a copy in evaluation mode was measured. Call model.eval() where you serve it.",
             )
         )
-    if not np.array_equal(target.outputs(rows), outputs):
+    if target.samples > 1:
         flags.append(
             Flag(
                 name="random_outputs",
-                sentence="The same rows gave different outputs twice: the model is random, and robust accuracy is "
-                "over-stated unless attacks average over that randomness.",
+                sentence="The same rows gave different outputs twice: the model is random. Attacks and scores average "
+                f"over {target.samples} calls here, and are still optimistic: serve it without the randomness.",
+            )
+        )
+    elif depends_on_batch(target, rows, outputs):
+        flags.append(
+            Flag(
+                name="batch_dependent",
+                sentence="A row's output depends on the rows that come with it, as with batch statistics: what holds "
+                "in a batch does not hold for the single rows that are served.",
+            )
+        )
+    if target.module is not None and not target.differentiable:
+        flags.append(
+            Flag(
+                name="no_gradient",
+                sentence="The outputs do not depend on the rows inside the graph (detached, or computed outside "
+                "torch): rows were searched at random instead, which finds less.",
             )
         )
     if target.white_box and target.task is not Task.REGRESSION and _look_like_probabilities(outputs):
@@ -56,9 +81,17 @@ def _look_like_probabilities(outputs: FloatArray) -> bool:
     return inside and (outputs.ndim == 1 or bool(np.allclose(outputs.sum(axis=1), 1, atol=1e-3)))
 
 
-def audit_gradients(*, zero: float, nan: float) -> list[Flag]:
-    """Flags on the share of rows whose gradient was zero or NaN on everything that can move."""
+def audit_gradients(*, zero: float, nan: float, wrong: float) -> list[Flag]:
+    """Flags on the share of rows whose gradient was zero or NaN on everything that can move, or a wrong slope."""
     flags = []
+    if wrong > WRONG_SLOPES:
+        flags.append(
+            Flag(
+                name="wrong_gradients",
+                sentence=f"In {wrong:.0%} of the probes the gradient differs from finite differences by half or more: "
+                "part of the model is detached, rounded or has a backward pass of its own, and attacks are misled.",
+            )
+        )
     if zero > MANY_FLAT:
         flags.append(
             Flag(
@@ -77,10 +110,10 @@ def audit_gradients(*, zero: float, nan: float) -> list[Flag]:
     return flags
 
 
-def audit_curve(raw: list[float], one_step: list[float | None], random: float | None) -> list[Flag]:
-    """Flags on the curve of attacked accuracy by rising level, as each attack found it by itself.
+def audit_curve(raw: list[float], one_step: list[float | None]) -> list[Flag]:
+    """Flags on the curve of attacked accuracy by rising level, as the search found it by itself.
 
-    `one_step` is the same after a single gradient step, `random` what random search left at the highest level.
+    `one_step` is the same after a single gradient step.
     """
     flags = []
     if any(later > earlier + ONE_POINT for earlier, later in pairwise(raw)):
@@ -98,15 +131,53 @@ def audit_curve(raw: list[float], one_step: list[float | None], random: float | 
                 sentence="A single gradient step broke more rows than many: the loss surface is rough or masked.",
             )
         )
-    if random is not None and raw and random < raw[-1] - ONE_POINT:
+    return flags
+
+
+def audit_chance(informed: float, random: float | None) -> list[Flag]:
+    """A flag when random search left a lower accuracy at the widest level than gradients and swaps did."""
+    if random is None or random >= informed - ONE_POINT:
+        return []
+    sentence = (
+        "Random search broke more rows than the gradient attack: gradients are masked, and the attacked accuracy is an "
+        "optimistic bound."
+    )
+    return [Flag(name="random_beats_gradient", sentence=sentence)]
+
+
+def audit_search(*, gained: int, rows: int, copies: float) -> list[Flag]:
+    """Flags on what more effort found: rows `gained` by twice the steps, and the share that copies won unbounded."""
+    flags = []
+    if gained >= FEW_ROWS and gained > ONE_POINT * rows:
         flags.append(
             Flag(
-                name="random_beats_gradient",
-                sentence="Random search broke more rows than the gradient attack: gradients are masked, and the "
-                "attacked accuracy is an optimistic bound.",
+                name="not_converged",
+                sentence=f"Twice the steps broke {gained} more of {rows} rows: the search has not converged, and the "
+                "attacked figures are optimistic. Use more steps and restarts.",
+            )
+        )
+    if copies > COPIES_WIN:
+        flags.append(
+            Flag(
+                name="stops_short",
+                sentence=f"Without a budget, values copied from other rows broke {copies:.0%} more rows than the "
+                "gradient did: it does not lead where the model gives way.",
             )
         )
     return flags
+
+
+def audit_relations(broken: Mapping[str, float]) -> list[Flag]:
+    """A flag for each relation that most clean rows break, such as one written the wrong way round."""
+    return [
+        Flag(
+            name="relation_broken",
+            sentence=f"The relation {text} does not hold in {share:.0%} of the clean rows: check its sense. Rows may "
+            "not break it farther than they did.",
+        )
+        for text, share in broken.items()
+        if share > BROKEN_RELATION
+    ]
 
 
 def audit_noise(unanswered: float) -> list[Flag]:

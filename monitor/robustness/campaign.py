@@ -8,20 +8,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.errors import BadInput, HoldfastError, NotEnoughData
-from monitor.robustness import audit, scoring
-from monitor.robustness.bank import Bank
+from monitor.robustness import audit, probes, scoring
+from monitor.robustness.bank import Bank, NoBank
 from monitor.robustness.certify import certified
-from monitor.robustness.feasibility import feasible
-from monitor.robustness.gradient import Attack, attack
+from monitor.robustness.fragile import fragile_features, fragile_slices
+from monitor.robustness.gradient import attack
+from monitor.robustness.level_attacks import Found, LevelAttacks
+from monitor.robustness.minimum import minimum_epsilon, summed_up
 from monitor.robustness.noise import FAMILIES, Surroundings, corrupt
 from monitor.robustness.plan import Plan, plan_named
-from monitor.robustness.report import CampaignReport, Cost, Flag, LevelResult, NoiseResult
+from monitor.robustness.report import CampaignReport, Cost, Flag, FragileSlice, LevelResult, MinimumNorm, NoiseResult
+from monitor.robustness.shapes import flat_model, flat_rows
 from monitor.robustness.square import square
-from monitor.robustness.target import Model, Target, Task, is_right, margin, predicted, task_of
-from monitor.robustness.threat_model import Budget, ThreatModel
+from monitor.robustness.target import Model, Target, Task, is_right, predicted, task_of
+from monitor.robustness.threat_model import BoolArray, Budget, ThreatModel
 from monitor.schema import FloatArray, Schema
 
 Progress = Callable[[float, str], None]
+
+_GATE = "S2"  # the level that alerts and gates read
+_SAMPLES = 8  # calls of a random model whose mean is one output
+_PROBED = 256  # rows on which twice the steps are tried
+_FOREIGN = ("lower level", "transfer")  # rows that were made for another threat or model
 
 
 def run_campaign(
@@ -44,6 +52,8 @@ def run_campaign(
 ) -> CampaignReport:
     """Stress a model on rows X (n, d) in raw units, as `schema.encode` gives, with targets y (n,).
 
+    X may be images (n, c, h, w) for a module that takes them; rows are then reported in that shape.
+
     `model` is a torch module from raw rows to logits (n,) or (n, k), or to values, or a black box with `predict_proba`
     or `predict`. A `threat` from a schema is run at the plan's levels; a list of threats, or a plain box, as it is.
     The noise grid needs `schema`; `reference` rows give its spread, else X does. `threshold` is the operating one, in
@@ -53,55 +63,53 @@ def run_campaign(
     caller's to set.
     """
     chosen = plan_named(plan)
-    rows, targets, kept = _sampled(X, y, chosen.rows, seed)
-    kind = Task(task) if task is not None else task_of(model, targets, rows)
+    shape = np.shape(X)[1:]
+    rows, targets, kept = _sampled(flat_rows(X), y, chosen.rows, seed)
+    flat, flat_previous = (one if one is None else flat_model(one, shape) for one in (model, previous))
+    assert flat is not None
+    kind = Task(task) if task is not None else task_of(flat, targets, rows)
     _check_targets(targets, kind)
+    started = clock() if clock else None
     run = _Run(
-        target=Target(model, kind, device=device),
+        target=Target(flat, kind, device=device),
+        previous=None if flat_previous is None else Target(flat_previous, kind, device=device),
         rows=rows,
         y=targets,
         plan=chosen,
         seed=seed,
+        schema=schema,
+        bank=bank or NoBank(),
         tell=progress or (lambda share, sentence: None),
+        seconds=lambda: clock() - started if clock and started is not None else None,
     )
-    started = clock() if clock else None
-    return run.report(
-        _levels(threat, chosen),
-        Surroundings.of(schema, rows if reference is None else reference) if schema is not None else None,
-        threshold,
-        kept,
-        lambda: clock() - started if clock and started is not None else None,
-    )
+    around = Surroundings.of(schema, rows if reference is None else reference) if schema is not None else None
+    return run.report(_levels(threat, chosen), around, threshold, kept, shape)
 
 
-@dataclass
-class _Found:
-    """What the attacks left at one level: outputs at the worst rows, and what each attack left by itself."""
-
-    threat: ThreatModel
-    rows: FloatArray
-    outputs: FloatArray
-    alone: float
-    one_step: float | None
-    attack: Attack
-    infeasible: int
-    random: float | None = None
-
-
-@dataclass
+@dataclass(kw_only=True)
 class _Run:
     target: Target
+    previous: Target | None
     rows: FloatArray
     y: FloatArray
     plan: Plan
     seed: int
+    schema: Schema | None
+    bank: Bank
     tell: Progress
+    seconds: Callable[[], float | None]
     clean: FloatArray = field(init=False)
 
     def __post_init__(self) -> None:
         self.clean = self.target.outputs(self.rows)
         if not np.isfinite(self.clean).all():
             raise BadInput("expected finite model outputs, got NaN or infinity: the model must handle missing values")
+        if not np.array_equal(self.target.outputs(self.rows), self.clean):
+            self.target.samples = _SAMPLES
+            self.clean = self.target.outputs(self.rows)
+        self.target.find_gradient(self.rows)
+        if self.target.task is Task.MULTICLASS:
+            _check_classes(self.y, self.clean.shape[1])
 
     def report(
         self,
@@ -109,19 +117,23 @@ class _Run:
         around: Surroundings | None,
         threshold: float | None,
         kept: NDArray[np.int_],
-        seconds: Callable[[], float | None],
+        shape: tuple[int, ...],
     ) -> CampaignReport:
+        """Noise, attacks by level, certificate, audit."""
         task, binary = self.target.task, self.target.task is Task.BINARY
         if binary and threshold is None:
             threshold = scoring.base_rate_threshold(self.clean, self.y)
-        self.tell(0.05, "noise and faults")
+        self.tell(0.0, "noise and faults")
         noise = self._noise(around) if around is not None else ()
         found = self._attacks(threats)
-        matthews = None if task is Task.REGRESSION else self._matthews()
-        flags = audit.audit_model(self.target, self.rows, self.clean, matthews) + self._doubts(found)
-        flags += audit.audit_noise(max((cell.unanswered for cell in noise), default=0.0))
+        self.tell(0.92, "certificates, audit and what is fragile")
+        levels = self._levels(found, scoring.auc(self.clean, self.y) if binary else None, threshold)
+        gate = next((one for one in found if one.threat.level == _GATE), found[-1])
         clean_auc = scoring.auc(self.clean, self.y) if binary else None
         mean_corrupted = _mean_corrupted_auc(noise) if clean_auc is not None else None
+        matthews = None if task is Task.REGRESSION else self._matthews()
+        flags = self._doubts(found, gate, noise, matthews)
+        fragile = fragile_features(self.target, self.rows, self.y, gate.rows, gate.threat)
         self.tell(1.0, "done")
         return CampaignReport(
             plan=self.plan.name,
@@ -139,25 +151,30 @@ class _Run:
             pooled_auc_loss=clean_auc - mean_corrupted
             if clean_auc is not None and mean_corrupted is not None
             else None,
-            levels=tuple(self._level(one, clean_auc, threshold) for one in found),
+            levels=levels,
             noise=noise,
             audit=tuple(flags),
-            cost=Cost(seconds=seconds(), gradient_rows=self.target.gradients, queries=self.target.queries),
+            cost=Cost(seconds=self.seconds(), gradient_rows=self.target.gradients, queries=self.target.queries),
+            half_broken=None if task is Task.REGRESSION else _half_broken(levels),
+            area=None if task is Task.REGRESSION else _area(levels),
+            minimum=self._minimum(found),
+            fragile_features=fragile,
+            fragile_slices=self._slices(gate),
             rows=tuple(int(i) for i in kept),
             y=self.y,
             outputs=self.clean,
-            adversarial=tuple(one.rows for one in found),
+            adversarial=tuple(one.rows.reshape(len(one.rows), *shape) for one in found),
             worst_outputs=tuple(one.outputs for one in found),
         )
 
     def _quality(self, outputs: FloatArray) -> float:
         return scoring.quality(outputs, self.y, self.target.task, decision=self.target.decision)
 
+    def _right(self, outputs: FloatArray) -> BoolArray:
+        return is_right(outputs, self.y, self.target.task, decision=self.target.decision)
+
     def _matthews(self) -> float:
         return scoring.matthews(self.clean, self.y, self.target.task, decision=self.target.decision)
-
-    def _margin(self, outputs: FloatArray) -> FloatArray:
-        return margin(outputs, self.y, self.target.task, decision=self.target.decision)
 
     def _noise(self, around: Surroundings) -> tuple[NoiseResult, ...]:
         cells = [(f, s) for f in self.plan.families for s in self.plan.severities if _applies(f, around)]
@@ -179,70 +196,103 @@ class _Run:
             unanswered=float(np.isnan(outputs.reshape(len(outputs), -1)).any(axis=1).mean()),
         )
 
-    def _attacks(self, threats: list[ThreatModel]) -> list[_Found]:
+    def _attacks(self, threats: list[ThreatModel]) -> list[Found]:
         """Every level in rising order; what broke a row at a smaller budget counts at a wider one."""
-        found: list[_Found] = []
+        attacks, found = self._level_attacks(self.target), list[Found]()
         for order, threat in enumerate(threats):
-            self.tell(0.2 + 0.75 * order / len(threats), f"attack at {threat.level}")
-            previous = found[-1] if found else None
-            found.append(self._attack(threat, previous, last=order == len(threats) - 1))
+            self.tell(0.2 + 0.7 * order / len(threats), f"attack at {threat.level}")
+            transfer = self._transfer(threat) if self.previous is not None else None
+            last = order == len(threats) - 1
+            found.append(attacks.run(threat, before=found[-1] if found else None, transfer=transfer, with_random=last))
         return found
 
-    def _attack(self, threat: ThreatModel, previous: _Found | None, *, last: bool) -> _Found:
-        one_step: float | None = None
-        if self.target.white_box:
-            many = attack(self.target, self.rows, self.y, threat, self.plan.search, seed=self.seed)
-            single = attack(self.target, self.rows, self.y, threat, replace(self.plan.search, steps=1, restarts=0))
-            one_step = self._quality(self.target.outputs(single.rows))
-            others = [single.rows]
-        else:
-            many = square(self.target, self.rows, self.y, threat, queries=self.plan.queries, seed=self.seed)
-            others = []
-        random = None
-        if last and self.target.white_box and self.plan.audit_queries:
-            chance = square(self.target, self.rows, self.y, threat, queries=self.plan.audit_queries, seed=self.seed)
-            random = self._quality(self.target.outputs(chance.rows))
-            others.append(chance.rows)
-        rows, outputs = self._worst(threat, [many.rows, *others, *([previous.rows] if previous else [])])
-        infeasible = int((~feasible(self.rows, many.rows, threat)).sum())
-        alone = self._quality(self.target.outputs(many.rows))
-        return _Found(threat, rows, outputs, alone, one_step, many, infeasible, random)
+    def _level_attacks(self, target: Target) -> LevelAttacks:
+        return LevelAttacks(
+            target=target, rows=self.rows, y=self.y, clean=self.clean, plan=self.plan, seed=self.seed,
+            seconds=self.seconds, bank=self.bank,
+        )  # fmt: skip
 
-    def _worst(self, threat: ThreatModel, candidates: list[FloatArray]) -> tuple[FloatArray, FloatArray]:
-        """Per row the worst candidate that an independent check allows, scored again outside the attack."""
-        rows, outputs = self.rows.copy(), self.clean.copy()
-        lowest = self._margin(outputs)
-        for candidate in candidates:
-            allowed = feasible(self.rows, candidate, threat)
-            scored = self.target.outputs(candidate)
-            found = self._margin(scored)
-            worse = allowed & (found < lowest)
-            rows[worse], outputs[worse], lowest[worse] = candidate[worse], scored[worse], found[worse]
-        return rows, outputs
+    def _transfer(self, threat: ThreatModel) -> FloatArray:
+        """What breaks the previous model, by its own gradient or by chance."""
+        assert self.previous is not None
+        if self.previous.find_gradient(self.rows):
+            search = replace(self.plan.search, restarts=0)
+            return attack(self.previous, self.rows, self.y, threat, search, seed=self.seed).rows
+        return square(self.previous, self.rows, self.y, threat, queries=self.plan.queries, seed=self.seed).rows
 
-    def _doubts(self, found: list[_Found]) -> list[Flag]:
-        last = found[-1]
-        flags = audit.audit_rows(
-            infeasible=sum(one.infeasible for one in found), movable=any(one.threat.movable.any() for one in found)
+    def _minimum(self, found: list[Found]) -> MinimumNorm | None:
+        if not self.plan.minimum or self.target.task is Task.REGRESSION:
+            return None
+        epsilon = minimum_epsilon(
+            self.target, self.rows, self.y, [one.threat for one in found], [one.rows for one in found]
         )
-        if self.target.white_box:
-            flags += audit.audit_gradients(zero=last.attack.zero_gradients, nan=last.attack.nan_gradients)
-        if self.target.task is not Task.REGRESSION:
-            flags += audit.audit_curve([one.alone for one in found], [one.one_step for one in found], last.random)
-        return flags
+        return summed_up(epsilon, self._right(self.clean))
 
-    def _level(self, found: _Found, clean_auc: float | None, threshold: float | None) -> LevelResult:
+    def _slices(self, gate: Found) -> tuple[FragileSlice, ...]:
+        if self.schema is None or self.target.task is Task.REGRESSION:
+            return ()
+        return fragile_slices(self.schema, self.rows, self._right(self.clean), self._right(gate.outputs))
+
+    def _doubts(
+        self, found: list[Found], gate: Found, noise: tuple[NoiseResult, ...], matthews: float | None
+    ) -> list[Flag]:
+        first = [one.tried[0] for one in found]
+        alone = [self._quality(one.outputs) for one in first]
+        flags = audit.audit_model(self.target, self.rows, self.clean, matthews)
+        flags += audit.audit_rows(
+            infeasible=sum(one.infeasible for level in found for one in level.tried if one.name not in _FOREIGN),
+            movable=any(one.threat.movable.any() for one in found),
+        )
+        if gate.threat.links is not None:
+            flags += audit.audit_relations(gate.threat.links.broken_share(self.rows))
+        if self.target.white_box:
+            flags += self._doubts_of_gradients(found, gate)
+        if self.target.task is not Task.REGRESSION:
+            swaps, (chance,) = self._by_name(found[-1:], "swaps"), self._by_name(found[-1:], "random")
+            informed = min(quality for quality in (alone[-1], *swaps) if quality is not None)
+            flags += audit.audit_curve(alone, self._by_name(found, "one step"))
+            flags += audit.audit_chance(informed, chance if self.target.white_box else None)
+        return flags + audit.audit_noise(max((cell.unanswered for cell in noise), default=0.0))
+
+    def _by_name(self, found: list[Found], name: str) -> list[float | None]:
+        tried = [one.by_name(name) for one in found]
+        return [None if one is None else self._quality(one.outputs) for one in tried]
+
+    def _doubts_of_gradients(self, found: list[Found], gate: Found) -> list[Flag]:
+        last = found[-1].tried[0].attack
+        given = (self.target, self.rows, self.y)
+        wrong = probes.wrong_slopes(*given, found[-1].threat, self.seed) if self.plan.probes else 0.0
+        flags = audit.audit_gradients(zero=last.zero_gradients, nan=last.nan_gradients, wrong=wrong)
+        if self.target.task is Task.REGRESSION or not self.plan.probes:
+            return flags
+        few, search = slice(0, _PROBED), self.plan.search
+        margin = gate.tried[0].margin[few]
+        gained = probes.gained_by_doubling(
+            self.target, self.rows[few], self.y[few], gate.threat, search, margin, self.seed
+        )
+        copies = probes.beaten_without_budget(*given, found[-1].threat, search, self.seed)
+        return flags + audit.audit_search(gained=gained, rows=len(margin), copies=copies)
+
+    def _levels(self, found: list[Found], clean_auc: float | None, threshold: float | None) -> tuple[LevelResult, ...]:
+        attacks = self._level_attacks(self.target)
+        return tuple(self._level(one, attacks, clean_auc, threshold) for one in found)
+
+    def _level(
+        self, found: Found, attacks: LevelAttacks, clean_auc: float | None, threshold: float | None
+    ) -> LevelResult:
         task, decision = self.target.task, self.target.decision
         recall, precision = None, None
         if task is Task.BINARY and threshold is not None:
             recall, precision = scoring.recall_and_precision(found.outputs, self.y, threshold)
         before, after = (predicted(o, task, decision=decision) for o in (self.clean, found.outputs))
+        single, attacked = found.by_name("one step"), self._quality(found.outputs)
+        bracket, certified_rows = self._bracket(found)
         return LevelResult(
             level=found.threat.level,
             epsilon=found.threat.epsilon,
             clean=self._quality(self.clean),
-            attacked=self._quality(found.outputs),
-            certified=self._certified(found),
+            attacked=attacked,
+            certified=None if bracket is None else max(attacked - bracket, 0.0),
             interval=scoring.quality_interval(found.outputs, self.y, task, decision=decision),
             constant=scoring.constant_quality(self.y, task),
             flip_rate=float((before != after).mean()),
@@ -250,22 +300,35 @@ class _Run:
             robust_auc=scoring.auc(found.outputs, self.y) if task is Task.BINARY else None,
             worst_recall=recall,
             worst_precision=precision,
-            one_step=found.one_step,
+            one_step=None if single is None else self._quality(single.outputs),
             raw_budget=found.threat.raw_budget(),
             frozen=found.threat.frozen,
             beyond_reality=found.threat.beyond_reality,
+            attacks=attacks.results(found),
+            swaps=int(found.threat.swaps) if found.threat.groups else 0,
+            bracket=bracket,
+            certified_rows=certified_rows,
         )
 
-    def _certified(self, found: _Found) -> float | None:
-        sure = certified(self.target, self.rows, self.y, found.threat)
+    def _bracket(self, found: Found) -> tuple[float | None, int]:
+        """How far certified accuracy lies below the attacked one, over the rows that were certified, and how many."""
+        if found.threat.links is not None and found.threat.links.derived:
+            return None, 0  # a derived cell may leave the box
+        if found.threat.groups and found.threat.swaps >= 1:
+            return None, 0
+        most = self.plan.certified_rows
+        place = np.arange(len(self.rows))
+        if most is not None and most < len(place):
+            place = np.sort(np.random.default_rng(self.seed).choice(len(place), most, replace=False))
+        sure = certified(self.target, self.rows[place], self.y[place], found.threat)
         if sure is None:
-            return None
-        broken = ~is_right(found.outputs, self.y, self.target.task, decision=self.target.decision)
-        if bool((sure & broken).any()):
+            return None, 0
+        right = self._right(found.outputs)[place]
+        if bool((sure & ~right).any()):
             raise HoldfastError(
                 "a row was both certified and broken: the certificate or the attack is wrong, report it"
             )
-        return float(sure.mean())
+        return float(right.mean() - sure.mean()), len(place)
 
 
 def _levels(threat: ThreatModel | Sequence[ThreatModel], plan: Plan) -> list[ThreatModel]:
@@ -291,6 +354,33 @@ def _sampled(X: FloatArray, y: NDArray[Any], most: int, seed: int) -> tuple[Floa
     if len(rows) > most:
         kept = np.sort(np.random.default_rng(seed).choice(len(rows), most, replace=False))
     return rows[kept], targets[kept], kept
+
+
+def _check_classes(y: FloatArray, classes: int) -> None:
+    if (y != np.round(y)).any() or (y < 0).any() or (y >= classes).any():
+        raise BadInput(f"expected targets 0 to {classes - 1} for {classes} logits, got {np.unique(y)[:5].tolist()}")
+
+
+def _half_broken(levels: Sequence[LevelResult]) -> float | None:
+    """The ε at which half of the clean accuracy is lost, on straight lines between the levels."""
+    epsilon = [0.0, *(level.epsilon for level in levels)]
+    accuracy = [levels[0].clean, *(level.attacked for level in levels)]
+    half = levels[0].clean / 2
+    if accuracy[-1] > half:
+        return None
+    place = next(i for i, value in enumerate(accuracy) if value <= half)
+    if place == 0 or accuracy[place - 1] == accuracy[place]:
+        return epsilon[place]
+    share = (accuracy[place - 1] - half) / (accuracy[place - 1] - accuracy[place])
+    return float(epsilon[place - 1] + share * (epsilon[place] - epsilon[place - 1]))
+
+
+def _area(levels: Sequence[LevelResult]) -> float | None:
+    """The mean accuracy over ε from 0 to the widest level, by trapezoids."""
+    epsilon = [0.0, *(level.epsilon for level in levels)]
+    if epsilon[-1] <= 0:
+        return None
+    return float(np.trapezoid([levels[0].clean, *(level.attacked for level in levels)], epsilon) / epsilon[-1])
 
 
 def _check_targets(y: FloatArray, task: Task) -> None:

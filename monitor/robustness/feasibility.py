@@ -1,11 +1,16 @@
 """An independent check of adversarial rows against the declarations of a threat model.
 
-It shares no code with the attacks and never looks at a box: what it accepts was re-derived from the budget itself.
+It shares no code with the attacks and never looks at a box: what it accepts was re-derived from the budget itself, and
+formulas and relations are evaluated by pandas.
 """
 
-import numpy as np
+import re
 
-from monitor.robustness.threat_model import BoolArray, Budget, ThreatModel
+import numpy as np
+import pandas as pd
+
+from monitor.robustness.links import Links
+from monitor.robustness.threat_model import BoolArray, Budget, Norm, ThreatModel
 from monitor.schema import FloatArray
 
 
@@ -21,7 +26,17 @@ def feasible(clean: FloatArray, adversarial: FloatArray, threat: ThreatModel, *,
     wrong = wrong | _outside(adversarial, clean, threat, slack)
     wrong = wrong | ~_within_budget(clean, adversarial, step, threat, slack)
     bad = (moved & wrong) | (np.isnan(adversarial) & ~missing)
-    return np.asarray(~bad.any(axis=1))
+    bad[:, _elsewhere(threat)] = False
+    allowed = ~bad.any(axis=1) & _within_ball(step, threat, tolerance) & _within_cost(clean, adversarial, threat)
+    if threat.links is not None:
+        allowed &= _holds(clean, adversarial, threat.links, tolerance)
+    return np.asarray(allowed)
+
+
+def _elsewhere(threat: ThreatModel) -> list[int]:
+    """The columns that other checks answer for: those with a cost, and derived ones."""
+    derived = [one.index for one in threat.links.derived] if threat.links is not None else []
+    return [group.index for group in threat.groups] + derived
 
 
 def _outside(adversarial: FloatArray, clean: FloatArray, threat: ThreatModel, slack: FloatArray) -> BoolArray:
@@ -48,3 +63,77 @@ def _within_budget(
         down = np.searchsorted(ordered, v, "right") / size >= rank - threat.epsilon - 1e-6
         allowed[:, j] = np.where(v > x, up, np.where(v < x, down, True))
     return allowed
+
+
+def _within_ball(step: FloatArray, threat: ThreatModel, tolerance: float) -> BoolArray:
+    if threat.norm is Norm.LINF or threat.budget is Budget.RANK:
+        return np.ones(len(step), dtype=bool)
+    boxed = threat.mutable & (threat.scale > 0)
+    moves = np.where(boxed, np.abs(step) / np.where(threat.scale > 0, threat.scale, 1.0), 0.0)
+    size = moves.sum(axis=1) if threat.norm is Norm.L1 else np.sqrt((moves**2).sum(axis=1))
+    return np.asarray(size <= threat.epsilon * (1 + 1e-6) + tolerance)
+
+
+def _within_cost(clean: FloatArray, adversarial: FloatArray, threat: ThreatModel) -> BoolArray:
+    """Whether what the steps of categories and counts cost together lies within the budget."""
+    cost = np.zeros(len(clean))
+    for group in threat.groups:
+        before, after = clean[:, group.index], adversarial[:, group.index]
+        for i in np.flatnonzero(~((before == after) | (np.isnan(before) & np.isnan(after)))):
+            cost[i] += _cost_of_cell(before[i], after[i], group.costs, (group.lower, group.upper), group.up, group.down)
+    return np.asarray(cost <= threat.swaps + 1e-9)
+
+
+def _cost_of_cell(
+    before: float, after: float, costs: FloatArray | None, bounds: tuple[float, float], up: bool, down: bool
+) -> float:
+    if not np.isfinite(before) or not np.isfinite(after):
+        return np.inf
+    if costs is None:
+        way = up and after <= bounds[1] if after > before else down and after >= bounds[0]
+        return abs(after - before) if way and float(after - before).is_integer() else np.inf
+    if after not in range(costs.shape[1]):
+        return np.inf
+    return float(costs[min(int(before), len(costs) - 1), int(after)])
+
+
+def _holds(clean: FloatArray, adversarial: FloatArray, links: Links, tolerance: float) -> BoolArray:
+    """Derived cells keep the difference to their formula that the data had; no relation is farther from true."""
+    before, after = _Frame(clean, links), _Frame(adversarial, links)
+    allowed = np.ones(len(clean), dtype=bool)
+    for one in links.derived:
+        cells, moved = clean[:, one.index], adversarial[:, one.index]
+        value, changed = before.value(one.formula.text), after.value(one.formula.text)
+        bound = np.isfinite(cells) & np.isfinite(value)
+        slack = 1e-6 * (1 + np.abs(cells) + np.abs(changed))
+        same = np.abs((moved - cells) - (changed - value)) <= slack
+        inside = (moved <= np.maximum(one.upper, cells) + slack) & (moved >= np.minimum(one.lower, cells) - slack)
+        still = (moved == cells) | (np.isnan(moved) & np.isnan(cells))
+        allowed &= np.where(bound, same & inside, still)
+    for relation in links.relations:
+        excess, farther = (
+            frame.value(relation.left.text) - frame.value(relation.right.text) for frame in (before, after)
+        )
+        slack = 1e-6 * (1 + np.abs(after.value(relation.left.text))) + tolerance
+        allowed &= ~np.isfinite(excess) | (farther <= np.maximum(excess, 0) + slack)
+    return allowed
+
+
+class _Frame:
+    """Rows under plain column names, so that pandas can evaluate any formula over them."""
+
+    def __init__(self, rows: FloatArray, links: Links) -> None:
+        self._plain = {name: f"c{j}" for j, name in enumerate(links.names)}
+        columns = {f"c{j}": rows[:, j] for j, name in enumerate(links.names) if name in links.parts}
+        self._frame = pd.DataFrame(columns, index=range(len(rows)))
+
+    def value(self, text: str) -> FloatArray:
+        plain = _WORD.sub(lambda found: self._plain.get(found.group(1) or found.group(2), found.group(0)), text)
+        plain = re.sub(r"\b(minimum|maximum)\s*\(", r"@\1(", plain)
+        functions = {"minimum": np.minimum, "maximum": np.maximum}
+        with np.errstate(all="ignore"):
+            found = self._frame.eval(plain.strip(), engine="python", local_dict=functions, global_dict={})
+        return np.broadcast_to(np.asarray(found, dtype=np.float64), len(self._frame)).copy()
+
+
+_WORD = re.compile(r"`([^`]*)`|(?<![\w.])([A-Za-z_]\w*)\b(?!\s*\()")

@@ -1,53 +1,28 @@
-"""Gradient attacks within a threat model's box: one step, PGD and APGD on a scale-free margin.
+"""Gradient attacks within a threat model: one step, PGD and APGD on a scale-free margin.
 
-N-FGSM: de Jorge et al. 2022, https://arxiv.org/abs/2202.01181. PGD: Madry et al. 2018,
+FGSM: Goodfellow et al. 2015, https://arxiv.org/abs/1412.6572. PGD: Madry et al. 2018,
 https://arxiv.org/abs/1706.06083. APGD: Croce & Hein 2020, https://arxiv.org/abs/2003.01690, with the margin
-z_y − max z_other in place of cross-entropy, which vanishes on confident logits.
+z_y − max z_other in place of cross-entropy, which vanishes on confident logits. N-FGSM (for training): de Jorge et al.
+2022, https://arxiv.org/abs/2202.01181.
 
-Every step is the sign of the gradient times the width of the cell's box, so neither the scale of the logits nor the
-units of the features matter.
+Every step is the sign of the gradient times the width of the cell's box (or a step of the ball's radius), so neither
+the scale of the logits nor the units of the features matter.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from monitor.robustness.descent import Attack, Descent, Search
+from monitor.robustness.objective import Objective
+from monitor.robustness.space import Space
 from monitor.robustness.target import Target, Task
-from monitor.robustness.threat_model import BoolArray, ThreatModel
+from monitor.robustness.threat_model import ThreatModel
 from monitor.schema import FloatArray
 
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Attack:
-    """The worst feasible row found for every clean row, and what it cost.
-
-    `rows` (n, d) in raw units; `margin` (n,) at those rows, lower is worse; `zero_gradients` and `nan_gradients` the
-    share of first gradients that were all zero or had a NaN on a movable cell.
-    """
-
-    rows: FloatArray
-    margin: FloatArray
-    gradient_rows: int
-    zero_gradients: float
-    nan_gradients: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Search:
-    """How to search: `restarts` from random points follow the start at the row itself.
-
-    `drop_broken` stops at the first flip; else rows are pushed on to their worst margin, as robust AUC needs.
-    `adaptive` is APGD; without it PGD with a fixed step of `step` box widths.
-    """
-
-    steps: int = 10
-    restarts: int = 0
-    adaptive: bool = True
-    step: float = 0.125
-    drop_broken: bool = False
-    batch_size: int = 4_096
+__all__ = ["Attack", "Search", "attack", "n_fgsm"]
 
 
 def attack(
@@ -62,18 +37,20 @@ def attack(
 ) -> Attack:
     """The worst feasible row for each of (n, d) raw rows; `start` is where the first run begins, else the row itself.
 
-    The same result whatever the batch size: the random starts belong to (seed, row).
+    What `start` says of categories and counts is kept; numbers alone move here. The same result whatever the batch
+    size: the random starts belong to (seed, row).
     """
     search = search or Search()
     lower, upper = threat.box(rows)
-    starts = [rows if start is None else np.clip(start, lower, upper)]
     generator = np.random.default_rng(seed)
+    starts = [rows if start is None else start]
     starts += [_between(lower, upper, generator.random(rows.shape)) for _ in range(search.restarts)]
-    integer = np.broadcast_to(threat.integer, rows.shape)
-    parts = [
-        _attack_batch(target, [s[i] for s in starts], y[i], lower[i], upper[i], integer[i], search)
-        for i in _slices(len(rows), search.batch_size)
-    ]
+    parts = []
+    for i in _slices(len(rows), search.batch_size):
+        held = None if start is None else start[i]
+        space = Space.around(target, rows[i], threat, held)
+        found = _attack_batch(target, [s[i] for s in starts], y[i], space, search)
+        parts.append(replace(found, rows=_exact(found.rows, rows[i], lower[i], upper[i], threat, held)))
     return _joined(parts)
 
 
@@ -93,224 +70,59 @@ def _slices(count: int, size: int) -> list[slice]:
     return [slice(i, min(i + size, count)) for i in range(0, count, size)]
 
 
+def _exact(
+    found: FloatArray,
+    clean: FloatArray,
+    lower: FloatArray,
+    upper: FloatArray,
+    threat: ThreatModel,
+    held: FloatArray | None,
+) -> FloatArray:
+    """Undo what single precision did to raw units: cells that did not move are exactly as they were."""
+    if threat.links is None:
+        moved = found != clean.astype(np.float32) if found.dtype == np.float32 else found != clean
+        found = np.where(moved, np.clip(found.astype(np.float64), lower, upper), clean)
+    if held is not None:
+        for group in threat.groups:
+            found[:, group.index] = held[:, group.index]
+    return found
+
+
 def _joined(parts: list[Attack]) -> Attack:
     weights = [len(part.rows) for part in parts]
     return Attack(
         rows=np.concatenate([part.rows for part in parts]),
         margin=np.concatenate([part.margin for part in parts]),
         gradient_rows=sum(part.gradient_rows for part in parts),
+        queries=sum(part.queries for part in parts),
         zero_gradients=float(np.average([part.zero_gradients for part in parts], weights=weights)),
         nan_gradients=float(np.average([part.nan_gradients for part in parts], weights=weights)),
     )
 
 
-def _attack_batch(
-    target: Target,
-    starts: list[FloatArray],
-    y: FloatArray,
-    lower: FloatArray,
-    upper: FloatArray,
-    integer: BoolArray,
-    search: Search,
-) -> Attack:
-    device = target.device
-    low, high, labels = (torch.as_tensor(a, dtype=torch.float64, device=device) for a in (lower, upper, y))
-    box = _Box(lower=low, upper=high, grid=torch.as_tensor(integer.copy(), device=device) & (high > low))
-    runs = []
-    for start in starts:
-        begin = torch.as_tensor(start, dtype=torch.float64, device=device)
-        for side in (-1.0, 1.0) if target.task is Task.REGRESSION else (0.0,):
-            runs.append(_run(target, begin, labels, box, search, side))
-    return _worst(runs)
+def _attack_batch(target: Target, starts: list[FloatArray], y: FloatArray, space: Space, search: Search) -> Attack:
+    """Every start after the other; with `drop_broken` a later one sees only the rows that are not broken yet."""
+    dtype, device = space.lower.dtype, space.lower.device
+    labels = torch.as_tensor(y, dtype=dtype, device=device)
+    found: Attack | None = None
+    for order, start in enumerate(starts):
+        begin = torch.as_tensor(start, dtype=dtype, device=device)
+        for side in (1.0, -1.0) if target.task is Task.REGRESSION else (1.0,):
+            loss = search.losses[order % len(search.losses)]
+            objective = Objective(task=target.task, loss=loss, side=side)
+            if found is None or not search.drop_broken:
+                run = Descent(target, begin, labels, space, search, objective).run()
+                found = run if found is None else found.merged(run)
+            elif (left := np.flatnonzero(found.margin >= 0)).size:
+                keep = torch.as_tensor(left, device=device)
+                part = Descent(target, begin[keep], labels[keep], space.select(keep), search, objective).run()
+                found = found.merged(_spread(part, left, found))
+    assert found is not None
+    return found
 
 
-def _worst(runs: list[Attack]) -> Attack:
-    best = runs[0]
-    for run in runs[1:]:
-        worse = run.margin < best.margin
-        best = replace(
-            best,
-            rows=np.where(worse[:, None], run.rows, best.rows),
-            margin=np.where(worse, run.margin, best.margin),
-            gradient_rows=best.gradient_rows + run.gradient_rows,
-        )
-    return best
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Box:
-    """Lowest and highest value of every cell, and which cells hold whole numbers."""
-
-    lower: Tensor
-    upper: Tensor
-    grid: Tensor
-
-    @property
-    def width(self) -> Tensor:
-        return torch.nan_to_num(self.upper - self.lower)
-
-    def clip(self, rows: Tensor) -> Tensor:
-        return torch.minimum(torch.maximum(rows, self.lower), self.upper)
-
-    def snap(self, rows: Tensor) -> Tensor:
-        return torch.where(self.grid, torch.round(rows), rows)
-
-    def select(self, keep: Tensor) -> "_Box":
-        return _Box(lower=self.lower[keep], upper=self.upper[keep], grid=self.grid[keep])
-
-
-@dataclass
-class _State:
-    """The rows still under attack: where they are, were, and were worst; `eta` in box widths."""
-
-    index: Tensor
-    x: Tensor
-    previous: Tensor
-    gradient: Tensor
-    best: Tensor
-    best_gradient: Tensor
-    best_margin: Tensor
-    last_margin: Tensor
-    eta: Tensor
-    gains: Tensor
-    eta_before: Tensor
-    best_before: Tensor
-
-    def select(self, keep: Tensor) -> "_State":
-        return _State(**{name: tensor[keep] for name, tensor in vars(self).items()})
-
-
-def _margin_and_gradient(target: Target, rows: Tensor, y: Tensor, side: float) -> tuple[Tensor, Tensor, Tensor]:
-    """The true margin (n,), what the attack lowers, and its gradient (n, d); `side` pushes a regression down or up."""
-    rows = rows.detach().requires_grad_(True)
-    outputs = target.torch_outputs(rows)
-    if target.task is Task.REGRESSION:
-        lowered = side * outputs.double()
-        true = -(outputs.double() - y).abs()
-    else:
-        lowered = true = _torch_margin(outputs.double(), y, target.task)
-    (gradient,) = torch.autograd.grad(lowered.sum(), rows)
-    target.gradients += len(rows)
-    return true.detach(), lowered.detach(), gradient
-
-
-def _torch_margin(outputs: Tensor, y: Tensor, task: Task) -> Tensor:
-    if task is Task.BINARY:
-        return torch.where(y > 0, outputs, -outputs)
-    labels = y.long()[:, None]
-    others = outputs.scatter(1, labels, -torch.inf)
-    return (outputs.gather(1, labels)[:, 0]) - others.amax(dim=1)
-
-
-def _run(target: Target, begin: Tensor, y: Tensor, box: _Box, search: Search, side: float) -> Attack:
-    """One descent of the margin from `begin`, with every feasible point that was scored banked."""
-    before = target.gradients
-    x = box.clip(begin)
-    scored = box.snap(x)
-    true, lowered, gradient = _margin_and_gradient(target, scored, y, side)
-    bank_rows, bank_margin = scored.clone(), true.clone()
-    movable = box.width > 0
-    flat, broken_gradient = _gradient_faults(gradient, movable)
-    state = _begin(x, lowered, gradient)
-    check_points = _check_points(search.steps)
-    live_box, live_y = box, y
-    for step in range(search.steps):
-        if search.drop_broken:
-            keep = bank_margin[state.index] >= 0
-            state, live_box, live_y = state.select(keep), live_box.select(keep), live_y[keep]
-        if len(state.index) == 0:
-            break
-        moved = _moved(state, live_box, search, first=step == 0)
-        scored = live_box.snap(moved)
-        true, lowered, gradient = _margin_and_gradient(target, scored, live_y, side)
-        worse = true < bank_margin[state.index]
-        bank_rows[state.index[worse]], bank_margin[state.index[worse]] = scored[worse], true[worse]
-        _advance(state, moved, lowered, gradient)
-        if search.adaptive and step + 1 in check_points:
-            _adapt(state, check_points[step + 1])
-    return Attack(
-        rows=bank_rows.cpu().numpy(),
-        margin=bank_margin.cpu().numpy(),
-        gradient_rows=target.gradients - before,
-        zero_gradients=flat,
-        nan_gradients=broken_gradient,
-    )
-
-
-def _gradient_faults(gradient: Tensor, movable: Tensor) -> tuple[float, float]:
-    """Share of rows, among those that can move, whose gradient is all zero, and of those with a NaN in it."""
-    can_move = movable.any(dim=1)
-    if not bool(can_move.any()):
-        return 0.0, 0.0
-    inside = torch.where(movable, gradient, torch.zeros_like(gradient))[can_move]
-    flat = (inside == 0).all(dim=1).double().mean()
-    return float(flat), float(inside.isnan().any(dim=1).double().mean())
-
-
-def _begin(x: Tensor, lowered: Tensor, gradient: Tensor) -> _State:
-    ones = torch.ones_like(lowered)
-    return _State(
-        index=torch.arange(len(x), device=x.device),
-        x=x,
-        previous=x,
-        gradient=gradient,
-        best=x,
-        best_gradient=gradient,
-        best_margin=lowered,
-        last_margin=lowered,
-        eta=ones,
-        gains=torch.zeros_like(ones),
-        eta_before=ones.clone(),
-        best_before=lowered,
-    )
-
-
-def _moved(state: _State, box: _Box, search: Search, *, first: bool) -> Tensor:
-    """z = P(x − η·width·sign g); with momentum P(x + .75(z − x) + .25(x − x_before))."""
-    direction = torch.sign(torch.nan_to_num(state.gradient)) * box.width
-    if not search.adaptive:
-        return box.clip(state.x - search.step * direction)
-    z = box.clip(state.x - state.eta[:, None] * direction)
-    if first:
-        return z
-    return box.clip(state.x + 0.75 * (z - state.x) + 0.25 * (state.x - state.previous))
-
-
-def _advance(state: _State, moved: Tensor, lowered: Tensor, gradient: Tensor) -> None:
-    state.gains = state.gains + (lowered < state.last_margin)
-    better = lowered < state.best_margin
-    state.best = torch.where(better[:, None], moved, state.best)
-    state.best_gradient = torch.where(better[:, None], gradient, state.best_gradient)
-    state.best_margin = torch.where(better, lowered, state.best_margin)
-    state.previous, state.x = state.x, moved
-    state.gradient, state.last_margin = gradient, lowered
-
-
-def _adapt(state: _State, span: int) -> None:
-    """Halve η and go back to the worst point, where progress was rare or has stopped."""
-    stalled = (state.eta == state.eta_before) & (state.best_margin == state.best_before)
-    halve = (state.gains < 0.75 * span) | stalled
-    state.eta_before, state.best_before = state.eta, state.best_margin
-    state.eta = torch.where(halve, state.eta / 2, state.eta)
-    state.x = torch.where(halve[:, None], state.best, state.x)
-    state.previous = torch.where(halve[:, None], state.best, state.previous)
-    state.gradient = torch.where(halve[:, None], state.best_gradient, state.gradient)
-    state.last_margin = torch.where(halve, state.best_margin, state.last_margin)
-    state.gains = torch.zeros_like(state.gains)
-
-
-def _check_points(steps: int) -> dict[int, int]:
-    """Step → steps since the last check: ⌈p N⌉ with p = .22, then increments shrinking by .03 to .06.
-
-    >>> _check_points(10)
-    {3: 3, 5: 2, 6: 1, 7: 1, 8: 1, 9: 1, 10: 1}
-    """
-    points, share, increment, last = {}, 0.22, 0.22, 0
-    while share <= 1:
-        at = int(np.ceil(share * steps - 1e-9))
-        if at > last:
-            points[at] = at - last
-            last = at
-        increment = max(increment - 0.03, 0.06)
-        share += increment
-    return points
+def _spread(part: Attack, left: "np.ndarray[tuple[int], np.dtype[np.intp]]", whole: Attack) -> Attack:
+    """The result on some rows as one on all: the others stay as they were."""
+    rows, margin = whole.rows.copy(), whole.margin.copy()
+    rows[left], margin[left] = part.rows, part.margin
+    return replace(part, rows=rows, margin=margin)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from monitor.errors import BadInput
 from monitor.robustness.gradient import Search
 from monitor.robustness.noise import FAMILIES
+from monitor.robustness.objective import Loss
 
 TICK_FAMILIES = ("gaussian", "student_t", "offset", "gain", "missing", "unit_x10", "stale", "category_swap")
 
@@ -14,10 +15,11 @@ TICK_FAMILIES = ("gaussian", "student_t", "offset", "gain", "missing", "unit_x10
 class Plan:
     """What to run on how many rows.
 
-    `search` is the gradient attack and `one_step` whether a single step is tried beside it; `queries` a row are the
-    random search of a model without gradients. `survivor_queries` and `evolve_queries` a row go to random and to
+    `search` is the gradient attack and `one_step` whether a single step is tried beside it; `most_swaps` how many
+    changes of categories and counts are tried on all rows of a class (all, when None). `queries` a row are the random
+    search of a model without gradients. `survivor_queries` and `evolve_queries` a row go to random and to
     evolutionary search on rows that nothing else broke. `certified_rows` are certified (all, when None).
-    `audit_queries` a row check the gradients by chance at the widest level.
+    `audit_queries` a row check the gradients by chance at the widest level, and `probes` whether they can be believed.
     """
 
     name: str = "own"
@@ -26,9 +28,11 @@ class Plan:
     search: Search = field(default_factory=Search)
     one_step: bool = True
     swaps: bool = True
+    most_swaps: int | None = None
     queries: int = 40
     survivor_queries: int = 0
     evolve_queries: int = 0
+    probes: bool = True
     minimum: bool = False
     certified_rows: int | None = None
     smoothing_samples: int = 0
@@ -38,12 +42,12 @@ class Plan:
 
 
 PLANS: Mapping[str, Plan] = {
-    "tick": Plan(name="tick", certified_rows=128),
+    "tick": Plan(name="tick", most_swaps=24, certified_rows=128),
     "nightly": Plan(
         name="nightly",
         rows=4_096,
         levels=("S1", "S2", "S3", "S4", "S5"),
-        search=Search(steps=100, restarts=4),
+        search=Search(steps=100, restarts=4, losses=(Loss.MARGIN, Loss.CROSS_ENTROPY, Loss.DLR)),
         queries=5_000,
         survivor_queries=5_000,
         evolve_queries=10_000,

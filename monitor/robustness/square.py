@@ -1,15 +1,20 @@
 """Random search for models without gradients: the tabular form of the Square attack.
 
 Andriushchenko et al. 2020, https://arxiv.org/abs/1912.00049. A random share of a row's movable cells jumps to vertices
-of the box; what lowers the margin is kept. The share shrinks as the search goes on.
+of the box, now and then a category or count takes another value; what lowers the margin is kept. The share shrinks as
+the search goes on.
 """
 
 import numpy as np
 
-from monitor.robustness.gradient import Attack
-from monitor.robustness.target import Target, margin
+from monitor.robustness.descent import Attack
+from monitor.robustness.random_moves import RandomMoves
+from monitor.robustness.rescore import completed, margins
+from monitor.robustness.target import Target
 from monitor.robustness.threat_model import ThreatModel
 from monitor.schema import FloatArray
+
+_HALVINGS = 8  # of the share of a row's cells that move, over the whole search
 
 
 def square(
@@ -21,22 +26,22 @@ def square(
     queries: int = 50,
     seed: int = 0,
     start: FloatArray | None = None,
+    drop_broken: bool = False,
 ) -> Attack:
     """The worst feasible row found with `queries` model calls a row; rows (n, d) in raw units."""
-    lower, upper = threat.box(rows)
-    generator = np.random.default_rng(seed)
-    best = (rows if start is None else np.clip(start, lower, upper)).copy()
-    best_margin = _margin(target, best, y)
+    moves = RandomMoves.of(rows, threat, np.random.default_rng(seed))
+    best = moves.clipped(rows if start is None else start)
+    lowest = margins(target, best, y)
+    used, live = len(rows), np.arange(len(rows))
     for query in range(max(queries - 1, 0)):
-        share = max(1.0 - query / max(queries, 1), 1.0 / rows.shape[1])
-        touched = generator.random(rows.shape) < share
-        vertex = np.where(generator.random(rows.shape) < 0.5, lower, upper)
-        candidate = np.where(touched, vertex, best)
-        found = _margin(target, candidate, y)
-        worse = found < best_margin
-        best[worse], best_margin[worse] = candidate[worse], found[worse]
-    return Attack(rows=best, margin=best_margin, gradient_rows=0, zero_gradients=0.0, nan_gradients=0.0)
-
-
-def _margin(target: Target, rows: FloatArray, y: FloatArray) -> FloatArray:
-    return margin(target.outputs(rows), y, target.task, decision=target.decision)
+        if drop_broken:
+            live = live[lowest[live] >= 0]
+        if len(live) == 0:
+            break
+        share = max(0.5 ** (_HALVINGS * query / queries), 1.0 / rows.shape[1])
+        candidate, holds = completed(rows[live], moves.moved(best[live], share, live), threat)
+        found = np.where(holds, margins(target, candidate, y[live]), np.inf)
+        used += len(live)
+        worse = found < lowest[live]
+        best[live[worse]], lowest[live[worse]] = candidate[worse], found[worse]
+    return Attack(rows=best, margin=lowest, queries=used)

@@ -41,6 +41,8 @@ class HasPrediction(Protocol):
     def predict(self, rows: FloatArray, /) -> Any: ...
 
 
+_TILE = 8  # matrix products of this many rows round alike in any batch: results do not depend on its size
+
 Model = nn.Module | HasProbabilities | HasPrediction
 
 
@@ -49,11 +51,13 @@ class Target:
 
     Outputs are (n,) for binary and regression and (n, k) for multi-class: logits of a torch module, probabilities of a
     black box. `decision` is the output above which a binary row is called positive. `queries` and `gradients` count
-    rows.
+    rows. Of a random model outputs are means of `samples` calls (expectation over transformations).
     """
 
     def __init__(self, model: Model, task: Task, *, device: str | None = None) -> None:
         self.task = task
+        self.samples = 1
+        self.differentiable = True
         self.module = _frozen(model, device) if isinstance(model, nn.Module) else None
         self._black_box = None if isinstance(model, nn.Module) else _black_box(model, task)
         self.was_training = isinstance(model, nn.Module) and any(part.training for part in model.modules())
@@ -62,11 +66,12 @@ class Target:
 
     @property
     def white_box(self) -> bool:
-        return self.module is not None
+        """Whether gradients can be asked for."""
+        return self.module is not None and self.differentiable
 
     @property
     def decision(self) -> float:
-        return 0.0 if self.white_box else 0.5
+        return 0.5 if self.module is None else 0.0
 
     @property
     def device(self) -> torch.device:
@@ -83,16 +88,36 @@ class Target:
         """The same inside the graph, so that gradients flow to the raw rows."""
         if self.module is None:
             raise BadInput("expected a torch module for a gradient attack, got a black box: use the random search")
-        return _squeeze(self.module(rows.to(self._dtype)), self.task)
+        count = len(rows)
+        short = -count % _TILE
+        if short and count:
+            rows = torch.cat([rows, rows[-1:].expand(short, *rows.shape[1:])])
+        given = rows.to(self.dtype)
+        outputs = _checked(self.module(given), len(given), self.task)
+        for _ in range(self.samples - 1):
+            outputs = outputs + _checked(self.module(given), len(given), self.task)
+        return _squeeze(outputs / self.samples, self.task)[:count]
+
+    def find_gradient(self, rows: FloatArray) -> bool:
+        """Whether outputs depend on rows inside the graph; where not, the model is searched without gradients."""
+        if self.module is None:
+            return False
+        given = torch.as_tensor(rows[:2], device=self.device, dtype=self.dtype).requires_grad_(True)
+        try:
+            torch.autograd.grad(self.torch_outputs(given).sum(), given)
+        except (RuntimeError, NotImplementedError):
+            self.differentiable = False
+        return self.differentiable
 
     def _outputs(self, rows: FloatArray) -> FloatArray:
         if self._black_box is not None:
-            return self._black_box(rows)
+            asked = [self._black_box(rows) for _ in range(self.samples)]
+            return asked[0] if self.samples == 1 else np.asarray(np.mean(asked, axis=0))
         with torch.inference_mode():
             return np.asarray(self.torch_outputs(torch.as_tensor(rows, device=self.device)).double().cpu().numpy())
 
     @property
-    def _dtype(self) -> torch.dtype:
+    def dtype(self) -> torch.dtype:
         """Raw rows keep float64 where the module says so (`input_dtype`), and else take the dtype of its weights."""
         declared = getattr(self.module, "input_dtype", None)
         if isinstance(declared, torch.dtype):
@@ -140,9 +165,15 @@ def task_of(model: Model, y: NDArray[Any], rows: FloatArray) -> Task:
     if set(np.unique(y)) <= {0, 1}:
         return Task.BINARY
     if isinstance(model, nn.Module):
-        wide = np.ndim(Target(model, Task.MULTICLASS).outputs(rows[:2])) == 2
-        return Task.MULTICLASS if wide else Task.REGRESSION
+        return Task.MULTICLASS if _is_wide(model, rows) else Task.REGRESSION
     return Task.MULTICLASS if isinstance(model, HasProbabilities) else Task.REGRESSION
+
+
+def _is_wide(model: nn.Module, rows: FloatArray) -> bool:
+    frozen = Target(model, Task.REGRESSION)
+    with torch.inference_mode():
+        outputs = frozen.module(torch.as_tensor(rows[:2], device=frozen.device, dtype=frozen.dtype))  # type: ignore[misc]
+    return isinstance(outputs, Tensor) and outputs.ndim == 2 and outputs.shape[1] > 1
 
 
 def _frozen(module: nn.Module, device: str | None) -> nn.Module:
@@ -156,6 +187,23 @@ def _tensors(module: nn.Module | None) -> Any:
         yield from (b for b in module.buffers() if b.is_floating_point())
 
 
+_EXPECTED = {
+    Task.BINARY: "logits (n,), (n, 1) or (n, 2)",
+    Task.MULTICLASS: "logits (n, k) with k > 1",
+    Task.REGRESSION: "values (n,) or (n, 1)",
+}
+
+
+def _checked(outputs: Tensor, count: int, task: Task) -> Tensor:
+    """Outputs of a shape that the task can have; anything else would be read wrongly without a word."""
+    if isinstance(outputs, Tensor) and outputs.ndim in (1, 2) and len(outputs) == count:
+        width = 1 if outputs.ndim == 1 else outputs.shape[1]
+        if width > 1 if task is Task.MULTICLASS else width == 1 or (width == 2 and task is Task.BINARY):
+            return outputs
+    got = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+    raise BadInput(f"expected {_EXPECTED[task]} for {count} rows of a {task} model, got {got}")
+
+
 def _squeeze(outputs: Tensor, task: Task) -> Tensor:
     if outputs.ndim == 2 and outputs.shape[1] == 1:
         return outputs[:, 0]
@@ -166,13 +214,17 @@ def _squeeze(outputs: Tensor, task: Task) -> Tensor:
 
 def _black_box(model: Model, task: Task) -> Callable[[FloatArray], FloatArray]:
     if task is not Task.REGRESSION and isinstance(model, HasProbabilities):
-        return lambda rows: _probabilities(np.asarray(model.predict_proba(rows), dtype=np.float64), task)
+        return lambda rows: _probabilities(np.asarray(model.predict_proba(rows), dtype=np.float64), len(rows), task)
     if task is not Task.MULTICLASS and isinstance(model, HasPrediction):
         return lambda rows: np.asarray(model.predict(rows), dtype=np.float64).reshape(len(rows))
     raise BadInput(f"expected a torch module or an object with predict_proba or predict, got {type(model).__name__}")
 
 
-def _probabilities(found: FloatArray, task: Task) -> FloatArray:
+def _probabilities(found: FloatArray, count: int, task: Task) -> FloatArray:
+    wide = found.ndim == 2 and found.shape[1] > 1
+    fits = found.ndim in (1, 2) and len(found) == count and wide | (task is Task.BINARY)
+    if not fits or (task is Task.BINARY and found.ndim == 2 and found.shape[1] > 2):
+        raise BadInput(f"expected probabilities (n,) or (n, k) for {count} rows of a {task} model, got {found.shape}")
     if task is Task.BINARY and found.ndim == 2:
         return found[:, -1]
     return found

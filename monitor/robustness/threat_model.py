@@ -1,19 +1,21 @@
 """What an attacker or a fault may change: a box of feasible values around every cell, in raw units.
 
 The box is budget ∩ bounds ∩ mutability ∩ direction. It always holds the row itself, and missing cells stay missing.
+Categories and counts lie outside the box: they move by steps, within a cost budget (swap_groups.py).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monitor.errors import BadInput
+from monitor.robustness.links import Links
 from monitor.robustness.scale import robust_scale
-from monitor.schema import Direction, Feature, FloatArray, Kind, Schema
+from monitor.robustness.swap_groups import SWAP_LEVELS, SwapGroup, is_count, swap_groups
+from monitor.schema import Direction, FloatArray, Kind, Schema
 
 BoolArray = NDArray[np.bool_]
 
@@ -29,14 +31,23 @@ class Budget(StrEnum):
     RAW = "raw"
 
 
+class Norm(StrEnum):
+    """How the moves of a row's numbers add up to its budget: each by itself, by length, or by their sum."""
+
+    LINF = "linf"
+    L2 = "l2"
+    L1 = "l1"
+
+
 @dataclass(frozen=True, kw_only=True)
 class RawBudget:
-    """How far one feature may move at a level, in raw units."""
+    """How far one feature may move at a level, in raw units; `swap` for a category, which has no distance."""
 
     feature: str
     down: float
     up: float
     unit: str | None = None
+    swap: bool = False
 
     @property
     def text(self) -> str:
@@ -46,6 +57,8 @@ class RawBudget:
         'amount ± 37 EUR'
         """
         unit = f" {self.unit}" if self.unit else ""
+        if self.swap:
+            return f"{self.feature}: another level"
         if self.down == self.up:
             return f"{self.feature} ± {self.up:.4g}{unit}"
         return f"{self.feature} −{self.down:.4g} … +{self.up:.4g}{unit}"
@@ -56,8 +69,10 @@ class ThreatModel:
     """What may change, and how far. Arrays are (d,), or (1,) when the model holds for any number of features.
 
     `epsilon` is in units of `budget`: robust σ, share of the reference, or raw units. `lower` and `upper` are the hard
-    bounds of the schema; `reference_lower` and `reference_upper` the .1 and 99.9 % quantiles. `frozen` says why a
-    feature that is declared mutable cannot move at this level.
+    bounds of the schema; `reference_lower` and `reference_upper` the .1 and 99.9 % quantiles. `mutable` says what moves
+    within the box, `groups` what moves by steps that cost at most `swaps` a row in all, `links` what must hold between
+    features. `frozen` says why a feature that is declared mutable cannot move at this level. In the norms l2 and l1 the
+    moves in units of `scale` lie in a ball of radius `epsilon`, within the box.
     """
 
     names: tuple[str, ...]
@@ -77,6 +92,11 @@ class ThreatModel:
     reference: tuple[FloatArray, ...] = ()
     frozen: Mapping[str, str]
     reality_cap: float | None = None
+    norm: Norm = Norm.LINF
+    groups: tuple[SwapGroup, ...] = ()
+    swaps: float = 0.0
+    own_swaps: bool = False
+    links: Links | None = None
 
     @classmethod
     def from_schema(
@@ -86,11 +106,15 @@ class ThreatModel:
         *,
         level: str = "S2",
         budget: Budget | str = Budget.SIGMA,
+        swaps: float | None = None,
+        norm: Norm | str = Norm.LINF,
         reality_cap: float | None = None,
     ) -> "ThreatModel":
         """Compile the schema's declarations with the spread of reference rows, shape (n, d), as `schema.encode` gives.
 
-        `reality_cap` in robust σ comes from `reality_cap(...)`: a level above it moves rows into the other class.
+        `swaps` is the cost that changes of categories and counts may reach in all; by default 1 up to S3, 2 at S4 and
+        3 at S5. `reality_cap` in robust σ comes from `reality_cap(...)`: a level above it moves rows into another
+        class.
         """
         rows = np.asarray(reference, dtype=np.float64)
         if rows.ndim != 2 or rows.shape[1] != len(schema) or len(rows) == 0:
@@ -101,6 +125,7 @@ class ThreatModel:
         extremes = [np.quantile(c, [0.001, 0.999]) if c.size else np.array([0.0, 0.0]) for c in columns]
         kind = Budget(budget)
         features = schema.features
+        counts = np.array([f.mutable and is_count(f, c) for f, c in zip(features, columns, strict=True)])
         threat = cls(
             names=schema.names,
             units=tuple(feature.unit for feature in features),
@@ -114,26 +139,36 @@ class ThreatModel:
             upper=np.array([np.inf if f.upper is None else f.upper for f in features]),
             reference_lower=np.array([low for low, _ in extremes]),
             reference_upper=np.array([high for _, high in extremes]),
-            mutable=np.array([f.mutable and not f.is_categorical for f in features]),
+            mutable=np.array([f.mutable and not f.is_categorical for f in features]) & ~counts,
             up=np.array([f.direction is not Direction.DOWN for f in features]),
             down=np.array([f.direction is not Direction.UP for f in features]),
             integer=np.array([f.kind in (Kind.INTEGER, Kind.BOOLEAN) for f in features]),
             reference=tuple(np.sort(column) for column in columns) if kind is Budget.RANK else (),
             frozen={},
             reality_cap=reality_cap,
+            norm=Norm(norm),
+            groups=swap_groups(features, rows),
+            swaps=_swaps(level) if swaps is None else swaps,
+            own_swaps=swaps is not None,
+            links=Links.of(schema, rows),
         )
-        return replace(threat, frozen=_frozen(threat, features))
+        return replace(threat, frozen=_frozen(threat))
 
     @classmethod
     def linf(cls, *, epsilon: float, lower: float = -np.inf, upper: float = np.inf) -> "ThreatModel":
         """The plain box |x' − x| ≤ epsilon within [lower, upper] on every feature, to compare with other libraries."""
+        return cls.ball("linf", epsilon=epsilon, lower=lower, upper=upper)
+
+    @classmethod
+    def ball(cls, norm: Norm | str, *, epsilon: float, lower: float = -np.inf, upper: float = np.inf) -> "ThreatModel":
+        """The plain ball ‖x' − x‖ ≤ epsilon in a norm, within [lower, upper] on every feature."""
         if not epsilon >= 0 or not lower <= upper:
             raise BadInput(f"expected epsilon ≥ 0 and lower ≤ upper, got {epsilon}, {lower}, {upper}")
         yes, no = np.array([True]), np.array([False])
         return cls(
             names=("every feature",),
             units=(None,),
-            level=f"linf {epsilon:g}",
+            level=f"{Norm(norm)} {epsilon:g}",
             budget=Budget.RAW,
             epsilon=epsilon,
             scale=np.array([1.0]),
@@ -146,18 +181,28 @@ class ThreatModel:
             down=yes,
             integer=no,
             frozen={},
+            norm=Norm(norm),
         )
 
     def at(self, level: str) -> "ThreatModel":
         """The same threat at another level."""
         if self.budget is Budget.RAW:
             raise BadInput("a raw box has no levels: make one with ThreatModel.linf(epsilon=...)")
-        moved = replace(self, level=level, epsilon=_epsilon(self.budget, level))
-        return replace(moved, frozen=_refrozen(moved))
+        swaps = self.swaps if self.own_swaps else _swaps(level)
+        moved = replace(self, level=level, epsilon=_epsilon(self.budget, level), swaps=swaps)
+        return replace(moved, frozen=_frozen(moved))
 
     @property
     def movable(self) -> BoolArray:
-        """The features that can move at this level, shape (d,)."""
+        """The features that can move at this level, within the box or by steps, shape (d,)."""
+        able = self.boxed.copy()
+        if self.swaps >= 1:
+            able[[group.index for group in self.groups]] = True
+        return able
+
+    @property
+    def boxed(self) -> BoolArray:
+        """The features that can move within the box at this level, shape (d,)."""
         reach = self.epsilon * self.scale
         if self.budget is Budget.RANK:
             return self.mutable & (self.scale > 0)
@@ -174,26 +219,46 @@ class ThreatModel:
         low = np.maximum(low, np.maximum(self.lower, self.reference_lower))
         high = np.minimum(high, np.minimum(self.upper, self.reference_upper))
         low, high = np.where(self.integer, np.ceil(low), low), np.where(self.integer, np.floor(high), high)
-        fixed = ~self.movable | ~np.isfinite(rows) | (self.integer & (rows != np.round(rows)))
+        fixed = ~self.boxed | ~np.isfinite(rows) | (self.integer & (rows != np.round(rows)))
         low = np.where(fixed | ~self.down, rows, np.minimum(low, rows))
         high = np.where(fixed | ~self.up, rows, np.maximum(high, rows))
         return low, high
 
     def reach(self, rows: FloatArray) -> FloatArray:
-        """How far each cell may go to its farther side, (n, d) in raw units; 0 where it cannot move."""
+        """How far each number may go to its farther side, (n, d) in raw units; 0 where it cannot move."""
         low, high = self.box(rows)
-        return np.asarray(np.nan_to_num(np.maximum(high - rows, rows - low)))
+        reach = np.asarray(np.nan_to_num(np.maximum(high - rows, rows - low)))
+        for group in self.counts:
+            reach[:, group.index] = np.where(np.isfinite(rows[:, group.index]), np.floor(self.swaps), 0.0)
+        return reach
 
     def limits(self, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Lowest and highest value of every cell without a budget: bounds, mutability and direction alone."""
-        still = ~self.movable | ~np.isfinite(rows)
+        """Lowest and highest value of every number without a budget: bounds, mutability and direction alone."""
+        able = self.boxed.copy()
+        able[[group.index for group in self.counts]] = True
+        still = ~able | ~np.isfinite(rows)
         low = np.where(still | ~self.down, rows, np.minimum(rows, self.lower))
         high = np.where(still | ~self.up, rows, np.maximum(rows, self.upper))
         return low, high
 
+    @property
+    def counts(self) -> tuple[SwapGroup, ...]:
+        """The counts that can take a step at this level."""
+        return tuple(group for group in self.groups if group.costs is None and self.swaps >= 1)
+
     def raw_budget(self) -> tuple[RawBudget, ...]:
         """How far each movable feature may go; for a rank budget, as it is at the median of the reference."""
-        return tuple(self._raw_budget_of(int(j)) for j in np.flatnonzero(self.movable))
+        steps = {group.index: group for group in self.groups}
+        return tuple(
+            self._steps_of(steps[j]) if j in steps else self._raw_budget_of(j)
+            for j in np.flatnonzero(self.movable).tolist()
+        )
+
+    def _steps_of(self, group: SwapGroup) -> RawBudget:
+        name, unit, most = self.names[group.index], self.units[group.index], float(np.floor(self.swaps))
+        if group.costs is not None:
+            return RawBudget(feature=name, down=0.0, up=0.0, swap=True)
+        return RawBudget(feature=name, down=most if group.down else 0.0, up=most if group.up else 0.0, unit=unit)
 
     def _within_budget(self, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
         if self.budget is not Budget.RANK:
@@ -201,7 +266,7 @@ class ThreatModel:
             reach = np.where(self.integer, np.floor(reach + 1e-9), reach)
             return rows - reach, rows + reach
         low, high = rows.copy(), rows.copy()
-        for j in np.flatnonzero(self.movable):
+        for j in np.flatnonzero(self.boxed):
             low[:, j], high[:, j] = _rank_interval(self.reference[j], rows[:, j], self.epsilon)
         return low, high
 
@@ -230,21 +295,20 @@ def _epsilon(budget: Budget, level: str) -> float:
     return levels[level]
 
 
-def _frozen(threat: ThreatModel, features: tuple[Feature, ...]) -> dict[str, str]:
-    reasons = _refrozen(threat)
-    for feature in features:
-        if feature.mutable and feature.is_categorical:
-            reasons[feature.name] = "a category: it moves by swaps, not within a box"
-    return reasons
+def _swaps(level: str) -> float:
+    return SWAP_LEVELS.get(level, 0.0)
 
 
-def _refrozen(threat: ThreatModel) -> dict[str, str]:
-    stuck: dict[str, str] = {n: reason for n, reason in threat.frozen.items() if reason.startswith("a category")}
-    for j in np.flatnonzero(threat.mutable & ~threat.movable):
+def _frozen(threat: ThreatModel) -> dict[str, str]:
+    """Why features that are declared mutable cannot move."""
+    stuck: dict[str, str] = {}
+    for j in np.flatnonzero(threat.mutable & ~threat.boxed):
         constant = threat.scale[j] == 0
         stuck[threat.names[j]] = (
             "constant in the reference" if constant else f"whole numbers, and {threat.level} is less than one step"
         )
+    for group in threat.groups if threat.swaps < 1 else ():
+        stuck[threat.names[group.index]] = "it moves by steps, and the budget is less than one"
     return stuck
 
 
@@ -255,37 +319,3 @@ def _rank_interval(ordered: FloatArray, values: FloatArray, share: float) -> tup
     low = np.clip(np.ceil((middle - share) * size - 1e-9).astype(int) - 1, 0, size - 1)
     high = np.clip(np.ceil((middle + share) * size - 1e-9).astype(int) - 1, 0, size - 1)
     return ordered[low], ordered[high]
-
-
-def reality_cap(schema: Schema, rows: FloatArray, labels: NDArray[Any], *, most: int = 20_000) -> float | None:
-    """Half the 5th-percentile L∞ distance in robust σ to the nearest row of another class, categories equal.
-
-    Beyond it an "attack" turns rows into honest rows of the other class. None when no such pair of rows exists.
-    """
-    from scipy.spatial import cKDTree
-
-    rows, labels = np.asarray(rows[:most], dtype=np.float64), np.asarray(labels)[:most]
-    points = _comparable(schema, rows)
-    distances = []
-    for label in np.unique(labels):
-        mine, others = points[labels == label], points[labels != label]
-        if len(mine) and len(others):
-            distances.append(cKDTree(others).query(mine[:1_000], p=np.inf, distance_upper_bound=_APART / 2)[0])
-    found = np.concatenate(distances) if distances else np.array([])
-    found = found[np.isfinite(found)]
-    return float(np.quantile(found, 0.05) / 2) if found.size else None
-
-
-_APART = 1e6
-
-
-def _comparable(schema: Schema, rows: FloatArray) -> FloatArray:
-    """Numbers in robust σ; categories and missing cells so far apart that only equal ones are neighbours."""
-    points = np.empty((len(rows), 2 * len(schema)))
-    for j, feature in enumerate(schema.features):
-        scale = robust_scale(rows[:, j]) or 1.0
-        missing = ~np.isfinite(rows[:, j])
-        unit = _APART if feature.is_categorical else 1 / scale
-        points[:, 2 * j] = np.where(missing, 0.0, rows[:, j]) * unit
-        points[:, 2 * j + 1] = missing * _APART
-    return points

@@ -152,7 +152,7 @@ def _at(threat: ThreatModel | None, level: str) -> ThreatModel | None:
     if threat is None:
         return None
     moved = threat if threat.budget is Budget.RAW else threat.at(level)
-    return moved if moved.movable.any() else None
+    return moved if moved.boxed.any() or moved.counts else None
 
 
 @dataclass

@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 
@@ -124,7 +125,7 @@ def test_the_same_seed_gives_the_same_report():
 
 def test_a_tick_uses_512_rows_and_tells_its_progress_and_seconds():
     schema, X, y = table()
-    heard, ticks = [], iter(range(10))
+    heard, ticks = [], itertools.count()
     report = run_campaign(
         Linear(),
         X,
@@ -137,7 +138,7 @@ def test_a_tick_uses_512_rows_and_tells_its_progress_and_seconds():
     assert report.n_rows == len(report.rows) == 512
     assert heard == sorted(heard)
     assert heard[-1] == 1.0
-    assert report.cost.seconds == 1.0
+    assert report.cost.seconds > 1.0
 
 
 def flags(model, **kwargs) -> set[str]:
@@ -275,6 +276,6 @@ def test_auc_counts_ties_half_and_is_none_with_one_class():
 
 def test_restarts_can_be_planned():
     _, X, y = table(200)
-    plan = Plan(rows=200, search=Search(steps=5, restarts=2), audit_queries=0)
+    plan = Plan(rows=200, search=Search(steps=5, restarts=2), audit_queries=0, probes=False)
     report = run_campaign(Linear().eval(), X, y, ThreatModel.linf(epsilon=1.0), plan=plan)
-    assert report.cost.gradient_rows == 200 * (3 * 6 + 2)
+    assert report.cost.gradient_rows == 200 * (3 * 5 + 1)

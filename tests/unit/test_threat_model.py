@@ -68,19 +68,21 @@ def test_missing_cells_and_fractions_of_whole_numbers_cannot_move():
 
 def test_what_is_mutable_but_cannot_move_is_listed_with_its_reason():
     threat = ThreatModel.from_schema(SCHEMA, reference(), level="S1")
-    assert threat.frozen["months"] == "whole numbers, and S1 is less than one step"
-    assert "swaps" in threat.frozen["channel"]
-    assert list(threat.at("S3").frozen) == ["channel"]
+    assert threat.frozen == {"months": "whole numbers, and S1 is less than one step"}
+    assert threat.at("S3").frozen == {}
+    still = ThreatModel.from_schema(SCHEMA, reference(), level="S3", swaps=0)
+    assert still.frozen == {"channel": "it moves by steps, and the budget is less than one"}
 
 
 def test_budgets_are_told_in_raw_units():
     threat = ThreatModel.from_schema(SCHEMA, reference(), level="S3")
-    amount, months = threat.raw_budget()
+    amount, months, channel = threat.raw_budget()
     assert amount.text.startswith("amount ± ")
     assert amount.text.endswith(" EUR")
     assert months.down == 0
     assert months.up >= 1
     assert "+" in months.text
+    assert channel.text == "channel: another level"
 
 
 def test_a_rank_budget_moves_a_share_of_the_reference():
@@ -114,7 +116,7 @@ def test_box_vertices_are_feasible_and_a_step_beyond_is_not(budget):
 def test_the_checker_refuses_immutable_cells_wrong_directions_fractions_and_filled_gaps():
     threat = ThreatModel.from_schema(SCHEMA, reference(), level="S5")
     clean = np.array([[300.0, 12.0, 40.0, 1.0]])
-    for column, value in [(2, 40.1), (1, 11.0), (1, 12.5), (3, 0.0), (0, np.nan)]:
+    for column, value in [(2, 40.1), (1, 11.0), (1, 12.5), (3, 2.0), (3, 0.5), (0, np.nan)]:
         moved = clean.copy()
         moved[0, column] = value
         assert not feasible(clean, moved, threat)[0], (column, value)
