@@ -103,9 +103,10 @@ class _Herd:
         n, p, _ = self.members.shape
         mothers, fathers = self._winners(), self._winners()
         at = np.arange(n)[:, None]
-        mixed = np.where(
-            self.rng.random(self.members.shape) < 0.5, self.members[at, mothers], self.members[at, fathers]
-        )
+        from_mother = self.rng.random(self.members.shape) < 0.5
+        columns = [group.index for group in self.threat.groups]
+        from_mother[:, :, columns] = from_mother[:, :, columns[:1]]  # together: a mixture could cost too much
+        mixed = np.where(from_mother, self.members[at, mothers], self.members[at, fathers])
         children = self._mutated(mixed)
         parents = self.members[at, mothers]
         children, fitness = self._scored(children, parents)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from monitor.robustness.links import Links
+from monitor.robustness.swap_groups import SwapGroup
 from monitor.robustness.threat_model import BoolArray, Budget, Norm, ThreatModel
 from monitor.schema import FloatArray
 
@@ -79,22 +80,27 @@ def _within_cost(clean: FloatArray, adversarial: FloatArray, threat: ThreatModel
     cost = np.zeros(len(clean))
     for group in threat.groups:
         before, after = clean[:, group.index], adversarial[:, group.index]
-        for i in np.flatnonzero(~((before == after) | (np.isnan(before) & np.isnan(after)))):
-            cost[i] += _cost_of_cell(before[i], after[i], group.costs, (group.lower, group.upper), group.up, group.down)
+        changed = ~((before == after) | (np.isnan(before) & np.isnan(after)))
+        if group.costs is None:
+            price = _price_of_steps(before[changed], after[changed], group)
+        else:
+            price = _price_of_levels(before[changed], after[changed], group.costs)
+        cost[changed] += price
     return np.asarray(cost <= threat.swaps + 1e-9)
 
 
-def _cost_of_cell(
-    before: float, after: float, costs: FloatArray | None, bounds: tuple[float, float], up: bool, down: bool
-) -> float:
-    if not np.isfinite(before) or not np.isfinite(after):
-        return np.inf
-    if costs is None:
-        way = up and after <= bounds[1] if after > before else down and after >= bounds[0]
-        return abs(after - before) if way and float(after - before).is_integer() else np.inf
-    if after not in range(costs.shape[1]):
-        return np.inf
-    return float(costs[min(int(before), len(costs) - 1), int(after)])
+def _price_of_steps(before: FloatArray, after: FloatArray, group: SwapGroup) -> FloatArray:
+    upwards = after > before
+    allowed = np.where(upwards, group.up & (after <= group.upper), group.down & (after >= group.lower))
+    steps = np.abs(after - before)
+    return np.where(allowed & (steps % 1 == 0) & (before % 1 == 0), steps, np.inf)
+
+
+def _price_of_levels(before: FloatArray, after: FloatArray, costs: FloatArray) -> FloatArray:
+    known = pd.Index(np.arange(costs.shape[1], dtype=np.float64))
+    goal = known.get_indexer(pd.Index(after))
+    origin = np.where(np.isnan(before), -1, np.minimum(np.nan_to_num(before), costs.shape[1])).astype(int)
+    return np.where((goal >= 0) & (origin >= 0), costs[origin, goal], np.inf)
 
 
 def _holds(clean: FloatArray, adversarial: FloatArray, links: Links, tolerance: float) -> BoolArray:
