@@ -6,6 +6,7 @@ Rows are (n, d) floats in raw units, as `schema.encode` gives. Set torch's threa
 
 from monitor.robustness.campaign import run_campaign
 from monitor.robustness.feasibility import feasible
+from monitor.robustness.gradient import Search
 from monitor.robustness.plan import Plan
 from monitor.robustness.reality import reality_cap
 from monitor.robustness.report import CampaignReport, LevelResult
@@ -18,6 +19,7 @@ __all__ = [
     "LevelResult",
     "Norm",
     "Plan",
+    "Search",
     "Task",
     "ThreatModel",
     "feasible",

@@ -29,6 +29,7 @@ Progress = Callable[[float, str], None]
 _GATE = "S2"  # the level that alerts and gates read
 _SAMPLES = 8  # calls of a random model whose mean is one output
 _PROBED = 256  # rows on which twice the steps are tried
+_STARTS = 16  # of a second look at rows that random search broke
 _FOREIGN = ("lower level", "transfer")  # rows that were made for another threat or model
 
 
@@ -248,11 +249,24 @@ class _Run:
         if self.target.white_box:
             flags += self._doubts_of_gradients(found, gate)
         if self.target.task is not Task.REGRESSION:
-            swaps, (chance,) = self._by_name(found[-1:], "swaps"), self._by_name(found[-1:], "random")
-            informed = min(quality for quality in (alone[-1], *swaps) if quality is not None)
             flags += audit.audit_curve(alone, self._by_name(found, "one step"))
-            flags += audit.audit_chance(informed, chance if self.target.white_box else None)
+            flags += audit.audit_chance(missed=self._missed(found[-1]), rows=len(self.rows))
         return flags + audit.audit_noise(max((cell.unanswered for cell in noise), default=0.0))
+
+    def _missed(self, found: Found) -> int:
+        """How many more rows random search broke than gradients and swaps did, and that a second look does not find."""
+        chance = found.by_name("random")
+        if chance is None or not self.target.white_box:
+            return 0
+        informed = [one for name in ("gradient", "swaps") if (one := found.by_name(name)) is not None]
+        broken = np.any([one.margin < 0 for one in informed], axis=0)
+        left = np.flatnonzero((chance.margin < 0) & ~broken)
+        ahead = int((chance.margin < 0).sum() - broken.sum())
+        if ahead <= 0:
+            return 0
+        search = replace(self.plan.search, restarts=_STARTS, drop_broken=True)
+        again = attack(self.target, self.rows[left], self.y[left], found.threat, search, seed=self.seed)
+        return min(ahead, int((again.margin >= 0).sum()))
 
     def _by_name(self, found: list[Found], name: str) -> list[float | None]:
         tried = [one.by_name(name) for one in found]

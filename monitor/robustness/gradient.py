@@ -37,14 +37,16 @@ def attack(
 ) -> Attack:
     """The worst feasible row for each of (n, d) raw rows; `start` is where the first run begins, else the row itself.
 
-    What `start` says of categories and counts is kept; numbers alone move here. The same result whatever the batch
-    size: the random starts belong to (seed, row).
+    What `start` says of categories and counts is kept; numbers alone move here. Restarts begin at a random vertex and
+    at a random point by turns. The same result whatever the batch size: the random starts belong to (seed, row).
     """
     search = search or Search()
     lower, upper = threat.box(rows)
     generator = np.random.default_rng(seed)
     starts = [rows if start is None else start]
-    starts += [_between(lower, upper, generator.random(rows.shape)) for _ in range(search.restarts)]
+    for restart in range(search.restarts):
+        share = generator.random(rows.shape)
+        starts.append(_between(lower, upper, share if restart % 2 else np.round(share)))
     parts = []
     for i in _slices(len(rows), search.batch_size):
         held = None if start is None else start[i]

@@ -160,8 +160,8 @@ def test_probabilities_in_place_of_logits_are_flagged():
     assert "probabilities" in flags(Wrapped(torch.sigmoid).eval())
 
 
-def test_rounded_outputs_are_flagged_as_blind_and_beaten_by_chance():
-    assert {"zero_gradients", "random_beats_gradient"} <= flags(Wrapped(lambda z: torch.round(2 * z)).eval())
+def test_rounded_outputs_are_flagged_as_blind():
+    assert "zero_gradients" in flags(Wrapped(lambda z: torch.round(2 * z)).eval())
 
 
 def test_random_outputs_are_flagged():
