@@ -1,8 +1,11 @@
 """How well outputs do against targets: the few numbers a campaign reports."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.stats import binomtest, rankdata
 
+from monitor.errors import BadInput
 from monitor.robustness.target import Task, is_right, predicted
 from monitor.schema import FloatArray
 
@@ -57,6 +60,42 @@ def recall_and_precision(scores: FloatArray, y: FloatArray, threshold: float) ->
     hits = float((flagged & positive).sum())
     recall = hits / float(positive.sum()) if positive.any() else None
     return recall, hits / float(flagged.sum()) if flagged.any() else None
+
+
+def calibration_error(scores: FloatArray, y: FloatArray, *, bins: int = 15) -> float:
+    """Expected calibration error of probabilities (n,): Σ n_b/n · |mean score − share of ones|; higher is worse.
+
+    The bins hold equally many rows, and equal scores share one (Nixon et al. 2019, https://arxiv.org/abs/1904.01685).
+
+    >>> calibration_error(np.array([0.9, 0.9, 0.1, 0.1]), np.array([1.0, 0.0, 0.0, 0.0]))
+    0.25
+    """
+    if len(scores) == 0 or not ((scores >= 0) & (scores <= 1)).all():
+        raise BadInput("expected at least one probability between 0 and 1, got others: pass logits through a sigmoid")
+    edges = np.unique(np.quantile(scores, np.linspace(0, 1, bins + 1)[1:-1]))
+    place = np.searchsorted(edges, scores, side="left")
+    return float(np.abs(np.bincount(place, weights=scores - (y > 0))).sum() / len(scores))
+
+
+def snr_at_loss(snrs: Sequence[float], aucs: Sequence[float], clean: float, loss: float) -> float | None:
+    """The signal-to-noise ratio in dB (lower is better) at which noise has cost the share `loss` of the clean AUC.
+
+    From AUCs at several ratios, in any order, on straight lines between them; the highest ratio at which the loss is
+    passed counts. None when it is never reached, and the highest ratio measured when it is passed there already.
+
+    >>> snr_at_loss([40.0, 20.0, 0.0], [0.9, 0.9, 0.7], 0.9, 0.1)
+    11.0
+    """
+    order = np.argsort(snrs)[::-1]
+    ratios, losses = np.asarray(snrs, dtype=np.float64)[order], 1 - np.asarray(aucs, dtype=np.float64)[order] / clean
+    passed = np.flatnonzero(losses >= loss)
+    if passed.size == 0:
+        return None
+    i = int(passed[0])
+    if i == 0:
+        return float(ratios[0])
+    share = (loss - losses[i - 1]) / (losses[i] - losses[i - 1])
+    return float(round(ratios[i - 1] + share * (ratios[i] - ratios[i - 1]), 9))
 
 
 def matthews(outputs: FloatArray, y: FloatArray, task: Task, *, decision: float) -> float:
