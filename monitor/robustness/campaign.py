@@ -1,36 +1,36 @@
 """One stress test of one model: clean, noise grid, attacks by level, certificate, audit."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.errors import BadInput, HoldfastError, NotEnoughData
-from monitor.robustness import audit, probes, scoring
+from monitor.errors import BadInput, NotEnoughData
+from monitor.robustness import scoring
 from monitor.robustness.bank import Bank, NoBank
-from monitor.robustness.certify import certified
+from monitor.robustness.doubts import doubts
 from monitor.robustness.fragile import fragile_features, fragile_slices
 from monitor.robustness.gradient import attack
 from monitor.robustness.level_attacks import Found, LevelAttacks
+from monitor.robustness.level_results import area, half_broken, level_results, with_smoothed
 from monitor.robustness.minimum import minimum_epsilon, summed_up
-from monitor.robustness.noise import FAMILIES, Surroundings, corrupt
+from monitor.robustness.noise import Surroundings
+from monitor.robustness.noise_results import mean_corrupted_auc, noise_results, snr_at_loss
 from monitor.robustness.plan import Plan, plan_named
-from monitor.robustness.report import CampaignReport, Cost, Flag, FragileSlice, LevelResult, MinimumNorm, NoiseResult
+from monitor.robustness.report import CampaignReport, Cost, MinimumNorm
 from monitor.robustness.shapes import flat_model, flat_rows
 from monitor.robustness.square import square
-from monitor.robustness.target import Model, Target, Task, is_right, predicted, task_of
-from monitor.robustness.threat_model import BoolArray, Budget, ThreatModel
+from monitor.robustness.stressed import Stressed
+from monitor.robustness.target import Model, Target, Task, task_of
+from monitor.robustness.threat_model import Budget, ThreatModel
 from monitor.schema import FloatArray, Schema
 
 Progress = Callable[[float, str], None]
 
 _GATE = "S2"  # the level that alerts and gates read
 _SAMPLES = 8  # calls of a random model whose mean is one output
-_PROBED = 256  # rows on which twice the steps are tried
-_STARTS = 16  # of a second look at rows that random search broke
-_FOREIGN = ("lower level", "transfer")  # rows that were made for another threat or model
 
 
 def run_campaign(
@@ -66,140 +66,108 @@ def run_campaign(
     chosen = plan_named(plan)
     shape = np.shape(X)[1:]
     rows, targets, kept = _sampled(flat_rows(X), y, chosen.rows, seed)
-    flat, flat_previous = (one if one is None else flat_model(one, shape) for one in (model, previous))
-    assert flat is not None
+    flat = flat_model(model, shape)
     kind = Task(task) if task is not None else task_of(flat, targets, rows)
     _check_targets(targets, kind)
     started = clock() if clock else None
+    of = _stressed(Target(flat, kind, device=device), rows, targets, chosen, seed)
     run = _Run(
-        target=Target(flat, kind, device=device),
-        previous=None if flat_previous is None else Target(flat_previous, kind, device=device),
-        rows=rows,
-        y=targets,
-        plan=chosen,
-        seed=seed,
+        of=of,
+        previous=None if previous is None else Target(flat_model(previous, shape), kind, device=device),
         schema=schema,
+        surroundings=Surroundings.of(schema, rows if reference is None else reference) if schema else None,
         bank=bank or NoBank(),
         tell=progress or (lambda share, sentence: None),
         seconds=lambda: clock() - started if clock and started is not None else None,
     )
-    around = Surroundings.of(schema, rows if reference is None else reference) if schema is not None else None
-    return run.report(_levels(threat, chosen), around, threshold, kept, shape)
+    return run.report(_levels(threat, chosen), threshold, kept, shape)
 
 
-@dataclass(kw_only=True)
+def _stressed(target: Target, rows: FloatArray, y: FloatArray, plan: Plan, seed: int) -> Stressed:
+    """The model on its rows: outputs must be finite; those of a random model are averaged."""
+    clean = target.outputs(rows)
+    if not np.isfinite(clean).all():
+        raise BadInput("expected finite model outputs, got NaN or infinity: the model must handle missing values")
+    if not np.array_equal(target.outputs(rows), clean):
+        target.samples = _SAMPLES
+        clean = target.outputs(rows)
+    target.find_gradient(rows)
+    if target.task is Task.MULTICLASS:
+        _check_classes(y, clean.shape[1])
+    return Stressed(target=target, rows=rows, y=y, clean=clean, plan=plan, seed=seed)
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Run:
-    target: Target
+    """A campaign under way."""
+
+    of: Stressed
     previous: Target | None
-    rows: FloatArray
-    y: FloatArray
-    plan: Plan
-    seed: int
     schema: Schema | None
+    surroundings: Surroundings | None
     bank: Bank
     tell: Progress
     seconds: Callable[[], float | None]
-    clean: FloatArray = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.clean = self.target.outputs(self.rows)
-        if not np.isfinite(self.clean).all():
-            raise BadInput("expected finite model outputs, got NaN or infinity: the model must handle missing values")
-        if not np.array_equal(self.target.outputs(self.rows), self.clean):
-            self.target.samples = _SAMPLES
-            self.clean = self.target.outputs(self.rows)
-        self.target.find_gradient(self.rows)
-        if self.target.task is Task.MULTICLASS:
-            _check_classes(self.y, self.clean.shape[1])
 
     def report(
-        self,
-        threats: list[ThreatModel],
-        around: Surroundings | None,
-        threshold: float | None,
-        kept: NDArray[np.int_],
-        shape: tuple[int, ...],
+        self, threats: list[ThreatModel], threshold: float | None, kept: NDArray[np.int_], shape: tuple[int, ...]
     ) -> CampaignReport:
         """Noise, attacks by level, certificate, audit."""
-        task, binary = self.target.task, self.target.task is Task.BINARY
-        if binary and threshold is None:
-            threshold = scoring.base_rate_threshold(self.clean, self.y)
+        of, target, task = self.of, self.of.target, self.of.task
+        clean_auc, matthews, ranked = of.auc(), of.matthews(), task is Task.BINARY
+        if ranked and threshold is None:
+            threshold = scoring.base_rate_threshold(of.clean, of.y)
         self.tell(0.0, "noise and faults")
-        noise = self._noise(around) if around is not None else ()
-        found = self._attacks(threats)
+        noise = noise_results(of, self.surroundings) if self.surroundings is not None else ()
+        attacks = LevelAttacks(of=of, seconds=self.seconds, bank=self.bank)
+        found = self._attacks(attacks, threats)
         self.tell(0.92, "certificates, audit and what is fragile")
-        levels = self._levels(found, scoring.auc(self.clean, self.y) if binary else None, threshold)
         gate = next((one for one in found if one.threat.level == _GATE), found[-1])
-        clean_auc = scoring.auc(self.clean, self.y) if binary else None
-        mean_corrupted = _mean_corrupted_auc(noise) if clean_auc is not None else None
-        matthews = None if task is Task.REGRESSION else self._matthews()
-        flags = self._doubts(found, gate, noise, matthews)
-        fragile = fragile_features(self.target, self.rows, self.y, gate.rows, gate.threat)
+        levels, smoothed = with_smoothed(of, level_results(of, attacks, found, clean_auc, threshold), found)
+        corrupted = mean_corrupted_auc(noise) if clean_auc is not None else None
+        flags = doubts(of, found, gate, noise, matthews=matthews)
+        minimum, fragile = self._minimum(found), fragile_features(target, of.rows, of.y, gate.rows, gate.threat)
+        slices = (
+            fragile_slices(self.schema, of.rows, of.right(of.clean), of.right(gate.outputs))
+            if self.schema is not None and task is not Task.REGRESSION
+            else ()
+        )
         self.tell(1.0, "done")
         return CampaignReport(
-            plan=self.plan.name,
+            plan=of.plan.name,
             task=task,
             metric="mean absolute error" if task is Task.REGRESSION else "accuracy",
-            n_rows=len(self.rows),
-            seed=self.seed,
-            white_box=self.target.white_box,
-            clean=self._quality(self.clean),
+            n_rows=len(of.rows),
+            seed=of.seed,
+            white_box=target.white_box,
+            clean=of.quality(of.clean),
             clean_auc=clean_auc,
             matthews=matthews,
-            positive_rate=float((self.clean > self.target.decision).mean()) if binary else None,
-            threshold=threshold if binary else None,
-            mean_corrupted_auc=mean_corrupted,
-            pooled_auc_loss=clean_auc - mean_corrupted
-            if clean_auc is not None and mean_corrupted is not None
-            else None,
+            positive_rate=float((of.clean > target.decision).mean()) if ranked else None,
+            threshold=threshold if ranked else None,
+            mean_corrupted_auc=corrupted,
+            pooled_auc_loss=clean_auc - corrupted if clean_auc is not None and corrupted is not None else None,
             levels=levels,
             noise=noise,
             audit=tuple(flags),
-            cost=Cost(seconds=self.seconds(), gradient_rows=self.target.gradients, queries=self.target.queries),
-            half_broken=None if task is Task.REGRESSION else _half_broken(levels),
-            area=None if task is Task.REGRESSION else _area(levels),
-            minimum=self._minimum(found),
+            cost=Cost(seconds=self.seconds(), gradient_rows=target.gradients, queries=target.queries),
+            smoothed_accuracy=smoothed,
+            half_broken=None if task is Task.REGRESSION else half_broken(levels),
+            area=None if task is Task.REGRESSION else area(levels),
+            minimum=minimum,
             fragile_features=fragile,
-            fragile_slices=self._slices(gate),
+            fragile_slices=slices,
+            snr_at_loss=snr_at_loss(noise, clean_auc),
             rows=tuple(int(i) for i in kept),
-            y=self.y,
-            outputs=self.clean,
+            y=of.y,
+            outputs=of.clean,
             adversarial=tuple(one.rows.reshape(len(one.rows), *shape) for one in found),
             worst_outputs=tuple(one.outputs for one in found),
         )
 
-    def _quality(self, outputs: FloatArray) -> float:
-        return scoring.quality(outputs, self.y, self.target.task, decision=self.target.decision)
-
-    def _right(self, outputs: FloatArray) -> BoolArray:
-        return is_right(outputs, self.y, self.target.task, decision=self.target.decision)
-
-    def _matthews(self) -> float:
-        return scoring.matthews(self.clean, self.y, self.target.task, decision=self.target.decision)
-
-    def _noise(self, around: Surroundings) -> tuple[NoiseResult, ...]:
-        cells = [(f, s) for f in self.plan.families for s in self.plan.severities if _applies(f, around)]
-        return tuple(self._noise_cell(family, severity, around) for family, severity in cells)
-
-    def _noise_cell(self, family: str, severity: int, around: Surroundings) -> NoiseResult:
-        rng = np.random.default_rng([self.seed, list(FAMILIES).index(family), severity])
-        outputs = self.target.outputs(corrupt(family, self.rows, severity, around, rng))
-        task, decision = self.target.task, self.target.decision
-        flipped = predicted(outputs, task, decision=decision) != predicted(self.clean, task, decision=decision)
-        return NoiseResult(
-            family=family,
-            severity=severity,
-            strength=FAMILIES[family].strengths[severity - 1],
-            unit=FAMILIES[family].unit,
-            quality=self._quality(outputs),
-            auc=scoring.auc(outputs, self.y) if task is Task.BINARY else None,
-            flip_rate=float(flipped.mean()),
-            unanswered=float(np.isnan(outputs.reshape(len(outputs), -1)).any(axis=1).mean()),
-        )
-
-    def _attacks(self, threats: list[ThreatModel]) -> list[Found]:
+    def _attacks(self, attacks: LevelAttacks, threats: list[ThreatModel]) -> list[Found]:
         """Every level in rising order; what broke a row at a smaller budget counts at a wider one."""
-        attacks, found = self._level_attacks(self.target), list[Found]()
+        found: list[Found] = []
         for order, threat in enumerate(threats):
             self.tell(0.2 + 0.7 * order / len(threats), f"attack at {threat.level}")
             transfer = self._transfer(threat) if self.previous is not None else None
@@ -207,142 +175,20 @@ class _Run:
             found.append(attacks.run(threat, before=found[-1] if found else None, transfer=transfer, with_random=last))
         return found
 
-    def _level_attacks(self, target: Target) -> LevelAttacks:
-        return LevelAttacks(
-            target=target, rows=self.rows, y=self.y, clean=self.clean, plan=self.plan, seed=self.seed,
-            seconds=self.seconds, bank=self.bank,
-        )  # fmt: skip
-
     def _transfer(self, threat: ThreatModel) -> FloatArray:
         """What breaks the previous model, by its own gradient or by chance."""
         assert self.previous is not None
-        if self.previous.find_gradient(self.rows):
-            search = replace(self.plan.search, restarts=0)
-            return attack(self.previous, self.rows, self.y, threat, search, seed=self.seed).rows
-        return square(self.previous, self.rows, self.y, threat, queries=self.plan.queries, seed=self.seed).rows
+        given, plan, seed = (self.previous, self.of.rows, self.of.y, threat), self.of.plan, self.of.seed
+        if self.previous.find_gradient(self.of.rows):
+            return attack(*given, replace(plan.search, restarts=0), seed=seed).rows
+        return square(*given, queries=plan.queries, seed=seed).rows
 
     def _minimum(self, found: list[Found]) -> MinimumNorm | None:
-        if not self.plan.minimum or self.target.task is Task.REGRESSION:
+        of = self.of
+        if not of.plan.minimum or of.task is Task.REGRESSION:
             return None
-        epsilon = minimum_epsilon(
-            self.target, self.rows, self.y, [one.threat for one in found], [one.rows for one in found]
-        )
-        return summed_up(epsilon, self._right(self.clean))
-
-    def _slices(self, gate: Found) -> tuple[FragileSlice, ...]:
-        if self.schema is None or self.target.task is Task.REGRESSION:
-            return ()
-        return fragile_slices(self.schema, self.rows, self._right(self.clean), self._right(gate.outputs))
-
-    def _doubts(
-        self, found: list[Found], gate: Found, noise: tuple[NoiseResult, ...], matthews: float | None
-    ) -> list[Flag]:
-        first = [one.tried[0] for one in found]
-        alone = [self._quality(one.outputs) for one in first]
-        flags = audit.audit_model(self.target, self.rows, self.clean, matthews)
-        flags += audit.audit_rows(
-            infeasible=sum(one.infeasible for level in found for one in level.tried if one.name not in _FOREIGN),
-            movable=any(one.threat.movable.any() for one in found),
-        )
-        if gate.threat.links is not None:
-            flags += audit.audit_relations(gate.threat.links.broken_share(self.rows))
-        if self.target.white_box:
-            flags += self._doubts_of_gradients(found, gate)
-        if self.target.task is not Task.REGRESSION:
-            flags += audit.audit_curve(alone, self._by_name(found, "one step"))
-            flags += audit.audit_chance(missed=self._missed(found[-1]), rows=len(self.rows))
-        return flags + audit.audit_noise(max((cell.unanswered for cell in noise), default=0.0))
-
-    def _missed(self, found: Found) -> int:
-        """How many more rows random search broke than gradients and swaps did, and that a second look does not find."""
-        chance = found.by_name("random")
-        if chance is None or not self.target.white_box:
-            return 0
-        informed = [one for name in ("gradient", "swaps") if (one := found.by_name(name)) is not None]
-        broken = np.any([one.margin < 0 for one in informed], axis=0)
-        left = np.flatnonzero((chance.margin < 0) & ~broken)
-        ahead = int((chance.margin < 0).sum() - broken.sum())
-        if ahead <= 0:
-            return 0
-        search = replace(self.plan.search, restarts=_STARTS, drop_broken=True)
-        again = attack(self.target, self.rows[left], self.y[left], found.threat, search, seed=self.seed)
-        return min(ahead, int((again.margin >= 0).sum()))
-
-    def _by_name(self, found: list[Found], name: str) -> list[float | None]:
-        tried = [one.by_name(name) for one in found]
-        return [None if one is None else self._quality(one.outputs) for one in tried]
-
-    def _doubts_of_gradients(self, found: list[Found], gate: Found) -> list[Flag]:
-        last = found[-1].tried[0].attack
-        given = (self.target, self.rows, self.y)
-        wrong = probes.wrong_slopes(*given, found[-1].threat, self.seed) if self.plan.probes else 0.0
-        flags = audit.audit_gradients(zero=last.zero_gradients, nan=last.nan_gradients, wrong=wrong)
-        if self.target.task is Task.REGRESSION or not self.plan.probes:
-            return flags
-        few, search = slice(0, _PROBED), self.plan.search
-        margin = gate.tried[0].margin[few]
-        gained = probes.gained_by_doubling(
-            self.target, self.rows[few], self.y[few], gate.threat, search, margin, self.seed
-        )
-        copies = probes.beaten_without_budget(*given, found[-1].threat, search, self.seed)
-        return flags + audit.audit_search(gained=gained, rows=len(margin), copies=copies)
-
-    def _levels(self, found: list[Found], clean_auc: float | None, threshold: float | None) -> tuple[LevelResult, ...]:
-        attacks = self._level_attacks(self.target)
-        return tuple(self._level(one, attacks, clean_auc, threshold) for one in found)
-
-    def _level(
-        self, found: Found, attacks: LevelAttacks, clean_auc: float | None, threshold: float | None
-    ) -> LevelResult:
-        task, decision = self.target.task, self.target.decision
-        recall, precision = None, None
-        if task is Task.BINARY and threshold is not None:
-            recall, precision = scoring.recall_and_precision(found.outputs, self.y, threshold)
-        before, after = (predicted(o, task, decision=decision) for o in (self.clean, found.outputs))
-        single, attacked = found.by_name("one step"), self._quality(found.outputs)
-        bracket, certified_rows = self._bracket(found)
-        return LevelResult(
-            level=found.threat.level,
-            epsilon=found.threat.epsilon,
-            clean=self._quality(self.clean),
-            attacked=attacked,
-            certified=None if bracket is None else max(attacked - bracket, 0.0),
-            interval=scoring.quality_interval(found.outputs, self.y, task, decision=decision),
-            constant=scoring.constant_quality(self.y, task),
-            flip_rate=float((before != after).mean()),
-            clean_auc=clean_auc,
-            robust_auc=scoring.auc(found.outputs, self.y) if task is Task.BINARY else None,
-            worst_recall=recall,
-            worst_precision=precision,
-            one_step=None if single is None else self._quality(single.outputs),
-            raw_budget=found.threat.raw_budget(),
-            frozen=found.threat.frozen,
-            beyond_reality=found.threat.beyond_reality,
-            attacks=attacks.results(found),
-            swaps=int(found.threat.swaps) if found.threat.groups else 0,
-            bracket=bracket,
-            certified_rows=certified_rows,
-        )
-
-    def _bracket(self, found: Found) -> tuple[float | None, int]:
-        """How far certified accuracy lies below the attacked one, over the rows that were certified, and how many."""
-        if found.threat.links is not None and found.threat.links.derived:
-            return None, 0  # a derived cell may leave the box
-        if found.threat.groups and found.threat.swaps >= 1:
-            return None, 0
-        most = self.plan.certified_rows
-        place = np.arange(len(self.rows))
-        if most is not None and most < len(place):
-            place = np.sort(np.random.default_rng(self.seed).choice(len(place), most, replace=False))
-        sure = certified(self.target, self.rows[place], self.y[place], found.threat)
-        if sure is None:
-            return None, 0
-        right = self._right(found.outputs)[place]
-        if bool((sure & ~right).any()):
-            raise HoldfastError(
-                "a row was both certified and broken: the certificate or the attack is wrong, report it"
-            )
-        return float(right.mean() - sure.mean()), len(place)
+        epsilon = minimum_epsilon(of.target, of.rows, of.y, [one.threat for one in found], [one.rows for one in found])
+        return summed_up(epsilon, of.right(of.clean))
 
 
 def _levels(threat: ThreatModel | Sequence[ThreatModel], plan: Plan) -> list[ThreatModel]:
@@ -375,44 +221,8 @@ def _check_classes(y: FloatArray, classes: int) -> None:
         raise BadInput(f"expected targets 0 to {classes - 1} for {classes} logits, got {np.unique(y)[:5].tolist()}")
 
 
-def _half_broken(levels: Sequence[LevelResult]) -> float | None:
-    """The ε at which half of the clean accuracy is lost, on straight lines between the levels."""
-    epsilon = [0.0, *(level.epsilon for level in levels)]
-    accuracy = [levels[0].clean, *(level.attacked for level in levels)]
-    half = levels[0].clean / 2
-    if accuracy[-1] > half:
-        return None
-    place = next(i for i, value in enumerate(accuracy) if value <= half)
-    if place == 0 or accuracy[place - 1] == accuracy[place]:
-        return epsilon[place]
-    share = (accuracy[place - 1] - half) / (accuracy[place - 1] - accuracy[place])
-    return float(epsilon[place - 1] + share * (epsilon[place] - epsilon[place - 1]))
-
-
-def _area(levels: Sequence[LevelResult]) -> float | None:
-    """The mean accuracy over ε from 0 to the widest level, by trapezoids."""
-    epsilon = [0.0, *(level.epsilon for level in levels)]
-    if epsilon[-1] <= 0:
-        return None
-    return float(np.trapezoid([levels[0].clean, *(level.attacked for level in levels)], epsilon) / epsilon[-1])
-
-
 def _check_targets(y: FloatArray, task: Task) -> None:
     if not np.isfinite(y).all():
         raise BadInput("expected a target for every row, got missing ones: stress labelled rows only")
     if task is Task.BINARY and not set(np.unique(y)) <= {0.0, 1.0}:
         raise BadInput(f"expected binary targets 0 and 1, got {sorted(set(np.unique(y)))[:5]}")
-
-
-def _mean_corrupted_auc(noise: Sequence[NoiseResult]) -> float | None:
-    """Over all cells; one in which the model left rows unanswered ranks nothing, and counts as chance."""
-    return float(np.mean([0.5 if cell.auc is None else cell.auc for cell in noise])) if noise else None
-
-
-def _applies(family: str, around: Surroundings) -> bool:
-    """Category noise needs categories; noise of numbers needs numbers."""
-    if family == "category_swap":
-        return bool((around.levels > 1).any())
-    if family == "unseen_level":
-        return bool(around.categorical.any())
-    return family in ("missing", "stale") or bool(around.numeric.any())

@@ -16,6 +16,7 @@ from torch import Tensor
 from monitor.robustness.bounds import Interval, better_slopes, hidden_bounds, interval_bounds, interval_low, output_low
 from monitor.robustness.region import Region, SwapOptions, Swaps
 from monitor.robustness.relu_network import ReluNetwork, relu_network
+from monitor.robustness.swap_options import swap_options
 from monitor.robustness.target import Target, Task
 from monitor.robustness.threat_model import BoolArray, ThreatModel
 from monitor.schema import FloatArray
@@ -37,13 +38,15 @@ def certified(
 ) -> BoolArray | None:
     """Which rows provably keep the right class anywhere in their box, (n,); None for networks of another kind.
 
-    With `swaps` they keep it under any allowed choice of these as well. Rows outside `undecided` (n,), such as those
-    that an attack has broken, are not looked at and come back False. `effort` multiplies how many halves of boxes may
-    be tried on the rows that are left; 0 tries none.
+    They keep it under any changes of categories and counts that the threat allows as well, or under those of `swaps`
+    where these are handed in. A threat with derived features has no certificate: they may leave the box. Rows outside
+    `undecided` (n,), such as those that an attack has broken, are not looked at and come back False. `effort`
+    multiplies how many halves of boxes may be tried on the rows that are left; 0 tries none.
     """
     network = None if target.task is Task.REGRESSION else _network(target, rows)
-    if network is None:
+    if network is None or _has_derived(threat):
         return None
+    swaps = swap_options(network, rows, threat, target.device) if swaps is None else swaps
     sure = np.zeros(len(rows), dtype=bool)
     chosen = np.arange(len(rows)) if undecided is None else np.flatnonzero(undecided)
     lower, upper = threat.box(rows)
@@ -59,7 +62,11 @@ def certified(
 def certified_error(
     target: Target, rows: FloatArray, y: FloatArray, threat: ThreatModel, *, swaps: SwapOptions | None = None
 ) -> FloatArray | None:
-    """What |output − y| provably never exceeds in each row's box, (n,) in raw units; None as for `output_bounds`."""
+    """What |output − y| provably never exceeds under the threat, (n,) in raw units; None as for `certified`."""
+    network = _network(target, rows)
+    if network is None or _has_derived(threat):
+        return None
+    swaps = swap_options(network, rows, threat, target.device) if swaps is None else swaps
     bounds = output_bounds(target, *threat.box(rows), swaps=swaps)
     if bounds is None or bounds[0].ndim != 1:
         return None
@@ -80,6 +87,10 @@ def output_bounds(
             found.append(_both_sides(network, region))
     low, high = (torch.cat(side).cpu().numpy() for side in zip(*found, strict=True))
     return (low[:, 0], high[:, 0]) if low.shape[1] == 1 else (low, high)
+
+
+def _has_derived(threat: ThreatModel) -> bool:
+    return threat.links is not None and bool(threat.links.derived)
 
 
 def _network(target: Target, rows: FloatArray) -> ReluNetwork | None:

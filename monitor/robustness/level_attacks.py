@@ -11,13 +11,12 @@ from monitor.robustness.bank import Bank
 from monitor.robustness.evolve import evolve
 from monitor.robustness.feasibility import feasible
 from monitor.robustness.gradient import Attack, Search, attack
-from monitor.robustness.plan import Plan
 from monitor.robustness.report import AttackResult
 from monitor.robustness.rescore import completed, margins
-from monitor.robustness.scoring import quality
 from monitor.robustness.square import square
+from monitor.robustness.stressed import Stressed
 from monitor.robustness.swaps import swap
-from monitor.robustness.target import Target, Task, margin
+from monitor.robustness.target import Task, margin
 from monitor.robustness.threat_model import ThreatModel
 from monitor.schema import FloatArray
 
@@ -52,16 +51,11 @@ class Found:
         return next((one for one in self.tried if one.name == name), None)
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class LevelAttacks:
     """The attacks of a plan on the same rows, level by level in rising order."""
 
-    target: Target
-    rows: FloatArray
-    y: FloatArray
-    clean: FloatArray
-    plan: Plan
-    seed: int
+    of: Stressed
     seconds: Seconds
     bank: Bank
 
@@ -81,12 +75,12 @@ class LevelAttacks:
 
     def results(self, found: Found) -> tuple[AttackResult, ...]:
         """Each attack by itself, as a report says it."""
-        broken = np.stack([one.margin < 0 for one in found.tried]) & (self._margin(self.clean) >= 0)
+        broken = np.stack([one.margin < 0 for one in found.tried]) & (self._margin(self.of.clean) >= 0)
         alone = broken & (broken.sum(axis=0) == 1)
         return tuple(
             AttackResult(
                 name=one.name,
-                quality=quality(one.outputs, self.y, self.target.task, decision=self.target.decision),
+                quality=self.of.quality(one.outputs),
                 alone=int(mine.sum()),
                 infeasible=one.infeasible,
                 gradient_rows=one.attack.gradient_rows,
@@ -99,44 +93,50 @@ class LevelAttacks:
     def _attacks(
         self, threat: ThreatModel, tried: Sequence[Tried], *, with_random: bool
     ) -> "list[tuple[str, Callable[[], Attack]]]":
-        given = (self.target, self.rows, self.y, threat)
-        if not self.target.white_box:
-            return [("random", lambda: square(*given, queries=self.plan.queries, seed=self.seed))]
+        given = (self.of.target, self.of.rows, self.of.y, threat)
+        if not self.of.target.white_box:
+            return [("random", lambda: square(*given, queries=self.of.plan.queries, seed=self.of.seed))]
         attacks: list[tuple[str, Callable[[], Attack]]] = [
-            ("gradient", lambda: attack(*given, self.plan.search, seed=self.seed))
+            ("gradient", lambda: attack(*given, self.of.plan.search, seed=self.of.seed))
         ]
-        if self.plan.one_step:
-            one = Search(steps=1, batch_size=self.plan.search.batch_size)
-            attacks.append(("one step", lambda: attack(*given, one, seed=self.seed)))
-        if self.plan.swaps and threat.groups and threat.swaps >= 1:
+        if self.of.plan.one_step:
+            one = Search(steps=1, batch_size=self.of.plan.search.batch_size)
+            attacks.append(("one step", lambda: attack(*given, one, seed=self.of.seed)))
+        if self.of.plan.swaps and threat.groups and threat.swaps >= 1:
             attacks.append(("swaps", lambda: self._swapped(threat, tried[0])))
-        if with_random and self.plan.audit_queries:
-            attacks.append(("random", lambda: square(*given, queries=self.plan.audit_queries, seed=self.seed)))
+        if with_random and self.of.plan.audit_queries:
+            attacks.append(("random", lambda: square(*given, queries=self.of.plan.audit_queries, seed=self.of.seed)))
         return attacks
 
     def _swapped(self, threat: ThreatModel, before: Tried) -> Attack:
         """The best changes of categories and counts where the gradient ended, then the numbers once more."""
-        given = (self.target, self.rows, self.y, threat)
-        changed = swap(*given, start=before.rows, most=self.plan.most_swaps, seed=self.seed)
+        given = (self.of.target, self.of.rows, self.of.y, threat)
+        changed = swap(*given, start=before.rows, most=self.of.plan.most_swaps, seed=self.of.seed)
         columns = [group.index for group in threat.groups]
         other = np.flatnonzero((changed.rows[:, columns] != before.rows[:, columns]).any(axis=1))
         if other.size == 0 or not threat.boxed.any():
             return changed
-        search = replace(self.plan.search, steps=max(self.plan.search.steps // 2, 1), restarts=0)
+        search = replace(self.of.plan.search, steps=max(self.of.plan.search.steps // 2, 1), restarts=0)
         again = attack(
-            self.target, self.rows[other], self.y[other], threat, search, seed=self.seed, start=changed.rows[other]
+            self.of.target,
+            self.of.rows[other],
+            self.of.y[other],
+            threat,
+            search,
+            seed=self.of.seed,
+            start=changed.rows[other],
         )
         return _put(changed, again, other)
 
     def _last_resorts(self, threat: ThreatModel, tried: Sequence[Tried]) -> "list[tuple[str, Callable[[], Attack]]]":
         """Searches without gradients on the rows that nothing has broken."""
-        if self.target.task is Task.REGRESSION:
+        if self.of.task is Task.REGRESSION:
             return []
         worst = self._worst(threat, tried)
         left = np.flatnonzero(worst.margin >= 0)
         searches: tuple[tuple[str, Callable[..., Attack], int], ...] = (
-            ("survivors at random", square, self.plan.survivor_queries),
-            ("evolution", evolve, self.plan.evolve_queries),
+            ("survivors at random", square, self.of.plan.survivor_queries),
+            ("evolution", evolve, self.of.plan.evolve_queries),
         )
         return [
             (name, partial(self._searched, search, queries, worst, left))
@@ -146,19 +146,19 @@ class LevelAttacks:
 
     def _searched(self, search: Callable[..., Attack], queries: int, worst: Found, left: NDArray[np.intp]) -> Attack:
         part = search(
-            self.target, self.rows[left], self.y[left], worst.threat, queries=queries, seed=self.seed,
+            self.of.target, self.of.rows[left], self.of.y[left], worst.threat, queries=queries, seed=self.of.seed,
             start=worst.rows[left], drop_broken=True,
         )  # fmt: skip
         return _put(Attack(rows=worst.rows, margin=worst.margin), part, left)
 
     def _as_attack(self, rows: FloatArray, threat: ThreatModel) -> Attack:
         """Rows from elsewhere, drawn into this threat where they lie outside of its box."""
-        low, high = threat.box(self.rows)
+        low, high = threat.box(self.of.rows)
         inside = np.clip(rows, low, high)
         for group in threat.groups:
             inside[:, group.index] = rows[:, group.index]
-        given, _ = completed(self.rows, inside, threat)
-        return Attack(rows=given, margin=margins(self.target, given, self.y), queries=len(given))
+        given, _ = completed(self.of.rows, inside, threat)
+        return Attack(rows=given, margin=margins(self.of.target, given, self.of.y), queries=len(given))
 
     def _tried(self, name: str, threat: ThreatModel, make: Callable[[], Attack]) -> Tried:
         """The attack, or what the bank remembers of it; scored again, and checked by means of its own."""
@@ -168,9 +168,9 @@ class LevelAttacks:
         found = make() if known is None else _remembered(known)
         if known is None:
             self.bank.put(key, _to_remember(found))
-        allowed = feasible(self.rows, found.rows, threat)
-        rows = np.where(allowed[:, None], found.rows, self.rows)
-        outputs = self.target.outputs(rows)
+        allowed = feasible(self.of.rows, found.rows, threat)
+        rows = np.where(allowed[:, None], found.rows, self.of.rows)
+        outputs = self.of.target.outputs(rows)
         ended = self.seconds()
         return Tried(
             name=name, rows=rows, outputs=outputs, margin=self._margin(outputs), infeasible=int((~allowed).sum()),
@@ -178,14 +178,14 @@ class LevelAttacks:
         )  # fmt: skip
 
     def _worst(self, threat: ThreatModel, tried: Sequence[Tried]) -> Found:
-        rows, outputs, lowest = self.rows.copy(), self.clean.copy(), self._margin(self.clean)
+        rows, outputs, lowest = self.of.rows.copy(), self.of.clean.copy(), self._margin(self.of.clean)
         for one in tried:
             worse = one.margin < lowest
             rows[worse], outputs[worse], lowest[worse] = one.rows[worse], one.outputs[worse], one.margin[worse]
         return Found(threat=threat, tried=tuple(tried), rows=rows, outputs=outputs, margin=lowest)
 
     def _margin(self, outputs: FloatArray) -> FloatArray:
-        found = margin(outputs, self.y, self.target.task, decision=self.target.decision)
+        found = margin(outputs, self.of.y, self.of.task, decision=self.of.target.decision)
         return np.asarray(np.where(np.isnan(found), np.inf, found))
 
 

@@ -18,7 +18,8 @@ class Plan:
     `search` is the gradient attack and `one_step` whether a single step is tried beside it; `most_swaps` how many
     changes of categories and counts are tried on all rows of a class (all, when None). `queries` a row are the random
     search of a model without gradients. `survivor_queries` and `evolve_queries` a row go to random and to
-    evolutionary search on rows that nothing else broke. `certified_rows` are certified (all, when None).
+    evolutionary search on rows that nothing else broke. `certified_rows` are certified (all, when None),
+    with `certify_effort` times the usual halving of boxes.
     `audit_queries` a row check the gradients by chance at the widest level, and `probes` whether they can be believed.
     """
 
@@ -35,6 +36,7 @@ class Plan:
     probes: bool = True
     minimum: bool = False
     certified_rows: int | None = None
+    certify_effort: float = 1.0
     smoothing_samples: int = 0
     audit_queries: int = 8
     families: tuple[str, ...] = TICK_FAMILIES
@@ -42,7 +44,7 @@ class Plan:
 
 
 PLANS: Mapping[str, Plan] = {
-    "tick": Plan(name="tick", most_swaps=24, certified_rows=128),
+    "tick": Plan(name="tick", most_swaps=24, certified_rows=128, certify_effort=0.25),
     "nightly": Plan(
         name="nightly",
         rows=4_096,

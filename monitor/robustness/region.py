@@ -89,8 +89,11 @@ class Swaps:
         best = torch.zeros((n, features, forms), dtype=image.dtype, device=image.device)
         where = self.feature[:, :, None].expand_as(image)
         best = best.scatter_reduce(1, where, image, reduce="amax", include_self=True)
-        ordered = best.sort(dim=1, descending=True).values
-        allowed = torch.arange(features, device=image.device)[None] < self.most[:, None]
+        at_once = min(int(self.most.max()), features) if features else 0
+        if at_once == 0:
+            return torch.zeros((n, forms), dtype=image.dtype, device=image.device)
+        ordered = best.topk(at_once, dim=1).values
+        allowed = torch.arange(at_once, device=image.device)[None] < self.most[:, None]
         return (ordered * allowed[:, :, None]).sum(dim=1)
 
     def select(self, rows: Tensor) -> "Swaps":

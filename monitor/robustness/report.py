@@ -80,7 +80,9 @@ class LevelResult:
     worst-case scores, recall and precision at the operating threshold; binary models only. `certified` is None where
     the network has no certificate; else it is `attacked` less `bracket`, the gap between attacked and certified on the
     `certified_rows` rows that were certified, so it never lies above. `attacks` is each attack by itself, `swaps` how
-    much may be spent on categories and counts. A level that is `beyond_reality` must not gate.
+    much may be spent on categories and counts. `smoothed` is the share that is certified for the model smoothed by
+    noise, which is another model: see `CampaignReport.smoothed_accuracy`. A level that is `beyond_reality` must not
+    gate.
     """
 
     level: str
@@ -103,6 +105,7 @@ class LevelResult:
     swaps: int = 0
     bracket: float | None = None
     certified_rows: int = 0
+    smoothed: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +153,8 @@ class CampaignReport:
     units, or the clean row, and `worst_outputs[i]` what the model says there: with these, two models are
     compared row by row. `half_broken` is the ε at which robust accuracy has lost half of its way from clean to 0 (None
     when no level reached it), `area` the mean robust accuracy over ε from 0 to the widest level; `snr_at_loss` the
-    signal-to-noise ratios in dB at which 1, 5 and 10 % of the clean AUC are lost.
+    signal-to-noise ratios in dB at which 1, 5 and 10 % of the clean AUC are lost. `smoothed_accuracy` is the clean
+    accuracy of the model smoothed by Gaussian noise, where its certificate was asked for (smoothing.py).
     """
 
     plan: str
@@ -170,6 +174,7 @@ class CampaignReport:
     noise: tuple[NoiseResult, ...]
     audit: tuple[Flag, ...]
     cost: Cost
+    smoothed_accuracy: float | None = None
     half_broken: float | None = None
     area: float | None = None
     minimum: MinimumNorm | None = None

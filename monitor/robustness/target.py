@@ -162,18 +162,22 @@ def task_of(model: Model, y: NDArray[Any], rows: FloatArray) -> Task:
     declared = getattr(model, "task", None)
     if declared is not None:
         return Task(str(declared))
+    width = _width(model, rows) if isinstance(model, nn.Module) else None
+    if width is not None and width > 2:
+        return Task.MULTICLASS
     if set(np.unique(y)) <= {0, 1}:
         return Task.BINARY
-    if isinstance(model, nn.Module):
-        return Task.MULTICLASS if _is_wide(model, rows) else Task.REGRESSION
+    if width is not None:
+        return Task.MULTICLASS if width == 2 else Task.REGRESSION
     return Task.MULTICLASS if isinstance(model, HasProbabilities) else Task.REGRESSION
 
 
-def _is_wide(model: nn.Module, rows: FloatArray) -> bool:
-    frozen = Target(model, Task.REGRESSION)
+def _width(module: nn.Module, rows: FloatArray) -> int:
+    """How many outputs a row has; 1 where they have no such axis."""
+    frozen = Target(module, Task.REGRESSION)
     with torch.inference_mode():
         outputs = frozen.module(torch.as_tensor(rows[:2], device=frozen.device, dtype=frozen.dtype))  # type: ignore[misc]
-    return isinstance(outputs, Tensor) and outputs.ndim == 2 and outputs.shape[1] > 1
+    return outputs.shape[1] if isinstance(outputs, Tensor) and outputs.ndim == 2 else 1
 
 
 def _frozen(module: nn.Module, device: str | None) -> nn.Module:
@@ -201,7 +205,7 @@ def _checked(outputs: Tensor, count: int, task: Task) -> Tensor:
         if width > 1 if task is Task.MULTICLASS else width == 1 or (width == 2 and task is Task.BINARY):
             return outputs
     got = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-    raise BadInput(f"expected {_EXPECTED[task]} for {count} rows of a {task} model, got {got}")
+    raise BadInput(f"expected {_EXPECTED[task]} of a {task} model, got {got} for n = {count}")
 
 
 def _squeeze(outputs: Tensor, task: Task) -> Tensor:

@@ -3,11 +3,13 @@
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
 from monitor.robustness import Task, ThreatModel, feasible
+from monitor.robustness.certify import certified
 from monitor.robustness.evolve import evolve
 from monitor.robustness.gradient import Search, attack
 from monitor.robustness.minimum import minimum_epsilon
@@ -16,6 +18,7 @@ from monitor.robustness.square import square
 from monitor.robustness.swaps import spent, swap
 from monitor.robustness.target import Target, margin
 from monitor.schema import Direction, Feature, Kind, Schema
+from monitor.training import train
 
 LEVELS = ("app", "web", "kiosk", "fax")
 SCHEMA = Schema(
@@ -261,3 +264,19 @@ def test_relations_hold_a_search_back_that_would_else_go_further():
     assert beyond.sum() > 5
     assert held.margin[beyond].mean() > loose.margin[beyond].mean()
     assert held.margin[~beyond] == pytest.approx(loose.margin[~beyond], abs=0.05)
+
+
+def test_no_row_is_certified_that_swaps_break_and_some_are_certified():
+    frame = pd.DataFrame({"a": np.random.default_rng(0).normal(size=800), "n": np.arange(800) % 3})
+    frame["c"] = np.random.default_rng(1).choice(LEVELS, 800)
+    schema = Schema.infer(frame, mutable=["a", "n", "c"])
+    rows = schema.encode(frame)
+    y = (rows[:, 0] + 0.2 * rows[:, 1] + 0.3 * (rows[:, 2] == 1) > 0.2).astype(float)
+    threat = ThreatModel.from_schema(schema, rows, level="S4")
+    model = train(rows, y, schema, task="binary", recipe="standard", network={"hidden": (12,)}).model
+    target = Target(model, Task.BINARY)
+    found = evolve(target, rows, y, threat, queries=300, start=swap(target, rows, y, threat).rows)
+    sure = certified(target, rows, y, threat)
+    assert sure.mean() > 0.1
+    assert not (sure & (found.margin < 0)).any()
+    assert (found.margin < 0).mean() > 0.2

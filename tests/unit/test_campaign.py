@@ -1,6 +1,7 @@
 import itertools
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from torch import nn
 from monitor.errors import BadInput, NotEnoughData
 from monitor.robustness import Plan, ThreatModel, feasible, run_campaign, scoring
 from monitor.robustness.gradient import Search
+from monitor.robustness.plan import PLANS
 from monitor.schema import Schema
 
 
@@ -210,6 +212,79 @@ def test_a_black_box_is_searched_without_gradients():
     assert report.cost.gradient_rows == 0
     assert report.levels[0].certified is None
     assert report.levels[2].attacked < report.clean - 0.05
+
+
+def test_a_model_without_a_certificate_of_its_own_gets_one_for_its_smoothed_self():
+    schema, X, y = table(400)
+    forest = RandomForestClassifier(10, max_depth=4, random_state=0).fit(X, y)
+    plan = Plan(rows=60, levels=("S1", "S3"), smoothing_samples=200, families=())
+    report = run_campaign(forest, X, y, ThreatModel.from_schema(schema, X), plan=plan)
+    first, last = report.levels
+    assert first.certified is None
+    assert report.smoothed_accuracy >= first.smoothed > last.smoothed >= 0
+
+
+def test_a_nightly_plan_finds_no_less_than_a_tick_and_tells_more():
+    schema, X, y = table(120)
+    threat = ThreatModel.from_schema(schema, X)
+    night = replace(PLANS["nightly"], search=Search(steps=20, restarts=1), survivor_queries=100, evolve_queries=200)
+    tick, nightly = (run_campaign(Linear().eval(), X, y, threat, schema=schema, plan=p) for p in ("tick", night))
+    assert [level.attacked for level in nightly.levels[:3]] <= [level.attacked for level in tick.levels]
+    assert {attack.name for attack in nightly.levels[0].attacks} >= {"gradient", "one step", "evolution"}
+    assert nightly.minimum.median is None or 0 < nightly.minimum.q05 <= nightly.minimum.median
+    assert nightly.half_broken is None or 0.05 < nightly.half_broken <= 1.0
+    assert 0 < nightly.area < nightly.clean
+    assert set(nightly.snr_at_loss) == {"1%", "5%", "10%"}
+    assert nightly.fragile_features[0].feature == "amount"
+
+
+def test_what_broke_the_previous_model_is_tried_on_this_one():
+    schema, X, y = table()
+    blind = Wrapped(lambda z: torch.round(4 * z) / 4).eval()
+    given = (X, y, ThreatModel.from_schema(schema, X))
+    alone, helped = (run_campaign(blind, *given, plan=Plan(audit_queries=0), previous=p) for p in (None, Linear()))
+    assert helped.levels[2].attacked < alone.levels[2].attacked
+    assert "transfer" in {attack.name for attack in helped.levels[2].attacks}
+
+
+class Shelf:
+    """A bank that remembers, and that dies after a number of puts."""
+
+    def __init__(self) -> None:
+        self.kept, self.lives = {}, 3
+
+    def get(self, key):
+        return self.kept.get(key)
+
+    def put(self, key, arrays):
+        self.kept[key] = arrays
+        self.lives -= 1
+        if self.lives == 0:
+            raise KeyboardInterrupt
+
+
+def test_a_campaign_that_was_cut_off_goes_on_and_ends_as_it_would_have():
+    schema, X, y = table(300)
+    given = (Linear().eval(), X, y, ThreatModel.from_schema(schema, X))
+    shelf = Shelf()
+    with pytest.raises(KeyboardInterrupt):
+        run_campaign(*given, bank=shelf)
+    resumed, whole = run_campaign(*given, bank=shelf), run_campaign(*given)
+    assert resumed.cost.gradient_rows < whole.cost.gradient_rows
+    assert resumed.to_document()["levels"] == whole.to_document()["levels"]
+
+
+def test_images_are_attacked_in_their_own_shape():
+    rng = np.random.default_rng(0)
+    images = rng.random((60, 1, 4, 4))
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 3)).double()
+    y = model(torch.tensor(images)).argmax(1).numpy()
+    report = run_campaign(model.eval(), images, y, ThreatModel.linf(epsilon=0.2, lower=0.0, upper=1.0))
+    worst = report.adversarial[0]
+    assert worst.shape == images.shape
+    assert report.levels[0].attacked < 0.9
+    assert np.abs(worst - images).max() <= 0.2 + 1e-9
+    assert ((worst >= 0) & (worst <= 1)).all()
 
 
 def test_multiclass_models_are_stressed_by_margin():
