@@ -7,7 +7,7 @@ import numpy as np
 
 from monitor.errors import HoldfastError
 from monitor.robustness import scoring
-from monitor.robustness.certify import certified
+from monitor.robustness.certify import certified, certified_error
 from monitor.robustness.level_attacks import Found, LevelAttacks
 from monitor.robustness.report import LevelResult
 from monitor.robustness.smoothing import Smoothing, certify_smoothed
@@ -40,7 +40,7 @@ def _level(
         epsilon=found.threat.epsilon,
         clean=of.quality(of.clean),
         attacked=attacked,
-        certified=None if bracket is None else max(attacked - bracket, 0.0),
+        certified=_certified(task, attacked, bracket),
         interval=scoring.quality_interval(found.outputs, of.y, task, decision=decision),
         constant=scoring.constant_quality(of.y, task),
         flip_rate=float((before != after).mean()),
@@ -59,12 +59,26 @@ def _level(
     )
 
 
+def _certified(task: Task, attacked: float, bracket: float | None) -> float | None:
+    if bracket is None:
+        return None
+    return attacked + bracket if task is Task.REGRESSION else max(attacked - bracket, 0.0)
+
+
 def _bracket(of: Stressed, found: Found) -> tuple[float | None, int]:
-    """How far certified accuracy lies below the attacked one, over the rows that were certified, and how many."""
+    """How far certified accuracy lies below the attacked one, over the rows that were certified, and how many.
+
+    For regression, how far the certified worst-case error lies above the attacked one.
+    """
     most = of.plan.certified_rows
     place = np.arange(len(of.rows))
     if most is not None and most < len(place):
         place = np.sort(np.random.default_rng(of.seed).choice(len(place), most, replace=False))
+    if of.task is Task.REGRESSION:
+        most_error = certified_error(of.target, of.rows[place], of.y[place], found.threat)
+        if most_error is None:
+            return None, 0
+        return float((most_error - np.abs(found.outputs - of.y)[place]).mean()), len(place)
     right = of.right(found.outputs)[place]
     tried = right | (np.cumsum(~right) <= _BROKEN_TRIED)
     sure = certified(

@@ -74,12 +74,12 @@ class MinimumNorm:
 class LevelResult:
     """One level of attack.
 
-    For classification `clean`, `attacked` and `certified` are accuracies: certified ≤ true ≤ attacked.
-    For regression they are mean absolute errors and higher is worse. `interval` is the 95 % interval of `attacked`;
-    `constant` what the best constant predictor reaches. `robust_auc`, `worst_recall` and `worst_precision` are of
-    worst-case scores, recall and precision at the operating threshold; binary models only. `certified` is None where
-    the network has no certificate; else it is `attacked` less `bracket`, the gap between attacked and certified on the
-    `certified_rows` rows that were certified, so it never lies above. `attacks` is each attack by itself, `swaps` how
+    For classification `clean`, `attacked` and `certified` are accuracies: certified ≤ true ≤ attacked. For regression
+    they are mean absolute errors, higher is worse: attacked ≤ true ≤ certified. `interval` is the 95 % interval of
+    `attacked`; `constant` what the best constant predictor reaches. `robust_auc`, `worst_recall` and `worst_precision`
+    are of worst-case scores, recall and precision at the operating threshold; binary models only. `certified` is None
+    where the network has no certificate; else `bracket` is the gap between it and `attacked` on the `certified_rows`
+    rows that were certified, so that it never lies on the wrong side. `attacks` is each attack by itself, `swaps` how
     much may be spent on categories and counts. `smoothed` is the share that is certified for the model smoothed by
     noise, which is another model: see `CampaignReport.smoothed_accuracy`. A level that is `beyond_reality` must not
     gate.

@@ -102,4 +102,7 @@ def matthews(outputs: FloatArray, y: FloatArray, task: Task, *, decision: float)
     """Matthews correlation of predicted and true class, −1 to 1; 0 for a predictor that ignores its input."""
     from sklearn.metrics import matthews_corrcoef
 
-    return float(matthews_corrcoef(y.astype(int), predicted(outputs, task, decision=decision).astype(int)))
+    classes = predicted(outputs, task, decision=decision).astype(int)
+    if np.unique(classes).size < 2 or np.unique(y).size < 2:
+        return 0.0
+    return float(matthews_corrcoef(y.astype(int), classes))

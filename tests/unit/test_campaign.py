@@ -277,7 +277,9 @@ def test_a_campaign_that_was_cut_off_goes_on_and_ends_as_it_would_have():
 def test_images_are_attacked_in_their_own_shape():
     rng = np.random.default_rng(0)
     images = rng.random((60, 1, 4, 4))
-    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 3)).double()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 3)).double()
     y = model(torch.tensor(images)).argmax(1).numpy()
     report = run_campaign(model.eval(), images, y, ThreatModel.linf(epsilon=0.2, lower=0.0, upper=1.0))
     worst = report.adversarial[0]
@@ -307,6 +309,15 @@ def test_regression_reports_the_worst_case_error():
     assert report.metric == "mean absolute error"
     assert report.clean == pytest.approx(0.1)
     assert report.levels[0].attacked == pytest.approx(0.1 + 1 / 50 + 1 / 10)
+
+
+def test_the_certified_error_of_a_linear_regression_is_the_attacked_one():
+    rng = np.random.default_rng(0)
+    X, linear = rng.normal(size=(300, 4)), nn.Linear(4, 1).double()
+    y = X @ linear.weight.detach().numpy()[0] + rng.normal(size=300)
+    level = run_campaign(linear.eval(), X, y, ThreatModel.linf(epsilon=0.2), task="regression").levels[0]
+    assert level.certified == pytest.approx(level.attacked, rel=1e-6)
+    assert level.attacked > level.clean + 0.05
 
 
 def test_levels_beyond_reality_are_marked():

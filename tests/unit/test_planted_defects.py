@@ -193,7 +193,7 @@ def shaped(change) -> nn.Module:
 def test_outputs_of_a_wrong_shape_are_refused_in_a_sentence(change, sentence):
     schema, X, y = world()
     with pytest.raises(BadInput, match=sentence):
-        run_campaign(shaped(change), X, y, ThreatModel.from_schema(schema, X), plan=Plan(rows=64))
+        run_campaign(shaped(change), X, y, ThreatModel.from_schema(schema, X), plan=Plan(rows=64), task="binary")
 
 
 def test_a_black_box_that_forgets_a_row_is_refused():
