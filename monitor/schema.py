@@ -122,6 +122,17 @@ class Schema:
             self, features=tuple(replace(feature, mutable=feature.name in chosen) for feature in self.features)
         )
 
+    def with_threats_of(self, declared: "Schema") -> "Schema":
+        """The same features, with what another schema of theirs declares about changing them.
+
+        These are mutability, direction, bounds, formulas, transitions between known levels, and relations.
+        """
+        features = tuple(
+            _threatened(feature, declared._by_name[feature.name]) if feature.name in declared._by_name else feature
+            for feature in self.features
+        )
+        return Schema(features, declared.relations if set(declared.names) <= set(self.names) else self.relations)
+
     def conform(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The schema's columns in order: numbers as float64 (unparseable → NaN), categories as str objects with None.
 
@@ -176,6 +187,19 @@ class Schema:
             return cls(features, tuple(document.get("relations", ())))
         except (KeyError, TypeError, ValueError) as error:
             raise SchemaMismatch(f"expected a schema document with features of name and kind: {error}") from error
+
+
+def _threatened(feature: Feature, declared: Feature) -> Feature:
+    known = set(feature.levels)
+    transitions = declared.transitions and {
+        level: {goal: cost for goal, cost in costs.items() if goal in known}
+        for level, costs in declared.transitions.items()
+        if level in known
+    }
+    return replace(
+        feature, mutable=declared.mutable, direction=declared.direction, lower=declared.lower, upper=declared.upper,
+        formula=declared.formula, transitions=transitions,
+    )  # fmt: skip
 
 
 def _check_declared(schema: Schema) -> None:

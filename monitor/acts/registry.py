@@ -1,7 +1,7 @@
 """Models and versions come to be here: guard, write, record, in the transaction that the door opened."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from sqlalchemy import func, select
@@ -131,16 +131,31 @@ def declare_mutable(session: Session, model: Model, names: Iterable[str], *, by:
         NotAllowed: `by` may not configure.
         SchemaMismatch: the model has no such feature.
     """
+    return declare_threats(session, model, lambda schema: schema.with_mutable(names), by=by, now=now)
+
+
+def declare_threats(
+    session: Session, model: Model, declare: Callable[[Schema], Schema], *, by: Actor, now: datetime
+) -> Schema:
+    """Say what may change in rows and what must hold between features; stress tests keep to it. Returns the schema.
+
+    `declare` gets the schema as it is declared. What the data are must stay: names, kinds, levels and units.
+
+    Raises:
+        NotAllowed: `by` may not configure.
+        BadInput, SchemaMismatch: the declaration cannot be.
+    """
     authorize(by, Action.CONFIGURE)
     declared = session.scalars(select(FeatureSchema).where(FeatureSchema.model_id == model.id).with_for_update()).all()
     newest = max(declared, key=lambda row: row.number)
-    schema = Schema.from_document(newest.document).with_mutable(names)
+    before = Schema.from_document(newest.document)
+    schema = before.with_threats_of(declare(before))
     newest.document = schema.to_document()  # what the data are is unchanged, so that references and traces stay
     session.flush()
-    mutable = [feature.name for feature in schema.features if feature.mutable]
     record(
-        session, "model.mutable_declared", by=by.id, subject=f"model:{model.id}", at=now, model=model.name,
-        mutable=mutable,
+        session, "model.threats_declared", by=by.id, subject=f"model:{model.id}", at=now, model=model.name,
+        mutable=[feature.name for feature in schema.features if feature.mutable], relations=list(schema.relations),
+        formulas={feature.name: feature.formula for feature in schema.features if feature.formula is not None},
     )  # fmt: skip
     return schema
 

@@ -19,6 +19,7 @@ from monitor.cli import (
     processes,
     report,
     segments,
+    threats,
 )
 from monitor.cli.demo import command as demo
 from monitor.errors import HoldfastError
@@ -42,6 +43,7 @@ app.add_typer(deciding.baseline, name="baseline")
 app.add_typer(deciding.alert, name="alert")
 app.add_typer(calendar.app, name="calendar")
 app.add_typer(segments.app, name="segment")
+app.add_typer(threats.app, name="threat")
 
 USER_ERROR = 2
 

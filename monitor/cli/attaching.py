@@ -61,7 +61,7 @@ def attach_artefact(tools: Tools, name: str, request: Request, *, by: Actor) -> 
         schema = schema_of(feature_schema(session, model))
         if request.mutable is not None:
             schema = declare_mutable(session, model, request.mutable, by=by, now=now)
-        rows = _known_rows(session, model, version)
+        rows = known_rows(session, model, version)
         manifest = _manifest(tools, rows, schema, model.task, request)
         loaded = load_model(manifest, tools.store, tools.factories)
         scores = _scores(loaded, schema, rows.head(SAMPLE_ROWS), request.path)
@@ -94,7 +94,7 @@ def _manifest(tools: Tools, rows: pd.DataFrame, schema: Schema, task: str, reque
     return kept
 
 
-def _known_rows(session: Session, model: Model, version: Version) -> pd.DataFrame:
+def known_rows(session: Session, model: Model, version: Version) -> pd.DataFrame:
     """Kept traces of the reference, or all there are while normal is still being learned."""
     reference = reference_for(session, version)
     if reference is not None:
