@@ -19,8 +19,11 @@ PEERS = {
     "alibi-detect": ["alibi-detect==0.13.0", "pandas==2.3.3", "numpy==1.26.4", "scipy==1.17.1", "pyarrow==18.1.0"],
     "river": ["river==0.26.1", "numpy==2.4.6", "scipy==1.17.1", PYARROW],
     "frouros": ["frouros==0.9.0", "numpy==2.1.3", "scipy==1.14.1", PYARROW],
-    "art": ["adversarial-robustness-toolbox", "torch==2.13.0"],
-    "foolbox": ["foolbox", "torch==2.13.0"],
+    "art": ["adversarial-robustness-toolbox==1.20.1", "packaging==26.0", "torch==2.13.0", "numpy==2.4.6"],
+    "foolbox": ["foolbox==3.3.4", "torch==2.13.0", "numpy==2.4.6"],
+    "torchattacks": ["torchattacks==3.5.1", "torch==2.13.0", "numpy==2.4.6"],
+    "autoattack": ["pyautoattack==0.2.0", "torch==2.13.0", "numpy==2.4.6"],
+    "moeva": ["pymoo==0.6.2", "torch==2.13.0", "numpy==2.4.6"],
 }
 
 
