@@ -24,10 +24,12 @@ def report(
     *,
     goals: Sequence[Goal] = (),
     peers: Mapping[str, Any] | None = None,
+    shown: Mapping[str, Any] | None = None,
 ) -> None:
-    """Print the figures, the peers', met and missed goals, and the JSON."""
-    width = max(map(len, figures), default=0)
-    for key, value in figures.items():
+    """Print the figures (or those `shown` in their place), the peers', met and missed goals, and the JSON."""
+    shown = figures if shown is None else shown
+    width = max(map(len, shown), default=0)
+    for key, value in shown.items():
         print(f"{key:<{width}}  {value:,.4g}" if isinstance(value, float) else f"{key:<{width}}  {value}")
     for peer, measured in (peers or {}).items():
         print(f"{peer}: {measured}")

@@ -3,14 +3,14 @@
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import nn
 
-from benchmarks.attack_cost.models import RECIPES, Recipe, accuracy, trained
+from benchmarks.attack_cost.models import RECIPES, Recipe, accuracy, times, trained
 from benchmarks.attack_cost.peers import METHODS, Method, Peer, PeerFailed
 from benchmarks.attack_cost.scoring import score, task_of
 from benchmarks.attack_cost.worlds import World, world
@@ -49,7 +49,8 @@ class Cell:
     their_calls: float | None
     our_seconds: float
     their_seconds: float | None
-    refused: int
+    our_refused: int
+    their_refused: int
 
     @property
     def excess(self) -> float | None:
@@ -128,7 +129,15 @@ def _cell(subject: Subject, epsilon: float, method: Method | None, up: Mapping[s
         their_calls=theirs.gradient_rows / len(of.x) if theirs else None,
         our_seconds=seconds,
         their_seconds=theirs.seconds if theirs else None,
-        refused=scored.refused + (peer.refused if peer else 0),
+        our_refused=scored.refused,
+        their_refused=peer.refused if peer else 0,
+    )
+
+
+def confident(subject: Subject, factor: float) -> Subject:
+    """The same classifier with its logits multiplied."""
+    return replace(
+        subject, recipe=replace(subject.recipe, kind=f"logits × {factor:g}"), model=times(subject.model, factor)
     )
 
 
@@ -156,7 +165,8 @@ def figures(cells: Sequence[Cell]) -> dict[str, Any]:
         found["worst excess, points"] = max(c.excess for c in judged if c.excess is not None)
         found["largest share of their calls"] = max(c.our_calls / c.their_calls for c in judged if c.their_calls)
         found["strongest peer"] = _against_strongest(judged)
-    found["refused rows"] = sum(c.refused for c in cells)
+    found["our refused rows"] = float(sum(c.our_refused for c in cells))
+    found["their refused rows"] = float(sum(c.their_refused for c in cells))
     return found
 
 
