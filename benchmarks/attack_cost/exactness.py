@@ -98,11 +98,11 @@ def enumerable(seed: int, *, rows: int) -> dict[str, float]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = network((4, 32, 32, 2)).double().requires_grad_(False)
-    model[0].weight.mul_(0.1)  # type: ignore[operator, union-attr]
+    model[0].weight.mul_(0.1)
     target = Target(model, Task.BINARY)
     logits = target.outputs(x)
     y = (logits > np.median(logits)).astype(np.float64)
-    model[-1].bias[1] -= float(np.median(logits))  # type: ignore[index, union-attr]
+    model[-1].bias[1] -= float(np.median(logits))
     target = Target(model, Task.BINARY)
     threat = ThreatModel.from_schema(schema, x, level="S3")
     found = attack(target, x, y, threat, Search(steps=100, restarts=4))
