@@ -1,5 +1,6 @@
 """Does a campaign doubt what deserves doubt: models that mask their weakness on purpose, and honest ones."""
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -78,7 +79,11 @@ class Masked(nn.Module):
 def flags(model: nn.Module, of: World) -> list[str]:
     """Names of the flags that a tick raises on the three smallest ε of a world."""
     threats = [box(of, epsilon) for epsilon in of.epsilons[:3]]
-    report = run_campaign(model, of.x, of.y, threats, plan="tick", task=task_of(of.classes))
+    try:
+        report = run_campaign(model, of.x, of.y, threats, plan="tick", task=task_of(of.classes))
+    except RuntimeError as error:  # a campaign that fails has doubted nothing
+        print(f"campaign failed: {error}", file=sys.stderr)
+        return []
     return [flag.name for flag in report.audit]
 
 
