@@ -53,6 +53,7 @@ class Answer:
 
     rows: FloatArray
     seconds: float
+    processor_seconds: float
     gradient_rows: int
     forward_rows: int
 
@@ -71,7 +72,8 @@ class Peer:
         out = folder / f"{self.name}.npy"
         said = self._exchange({"folder": str(folder), "method": method, "out": str(out), "seed": 0, **question})
         rows = np.load(out).astype(np.float64)
-        return Answer(rows=rows, **{key: said[key] for key in ("seconds", "gradient_rows", "forward_rows")})
+        costs = ("seconds", "processor_seconds", "gradient_rows", "forward_rows")
+        return Answer(rows=rows, **{key: said[key] for key in costs})
 
     def greet(self) -> None:
         """Wait until it has imported its library, and note the version."""
