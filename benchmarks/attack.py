@@ -55,7 +55,8 @@ class Run:
         return exactness.figures(self.first, quick=self.quick)
 
     def constrained(self) -> dict[str, Any]:
-        return constrained.compare(SEEDS[0], self.up, self.folder, rows=5 if self.quick else 40)
+        rows, turns = (5, 1) if self.quick else (40, 3)
+        return constrained.compare(SEEDS[0], self.up, self.folder, rows=rows, turns=turns)
 
     def campaigns(self) -> dict[str, Any]:
         names, shapes, turns = (("credit",), campaigns.SHAPES[:1], 1) if self.quick else (None, campaigns.SHAPES, 3)

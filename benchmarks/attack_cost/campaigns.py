@@ -96,6 +96,7 @@ def brackets(of: Fitted) -> Iterator[dict[str, Any]]:
             "model": of.name,
             "recipe": of.recipe,
             "level": level,
+            "judged": level in JUDGED[of.recipe],
             "attacked": float(right.mean()),
             "certified": float(proved.mean()),
             "points": 100 * float(right.mean() - proved.mean()),
@@ -108,7 +109,7 @@ def brackets(of: Fitted) -> Iterator[dict[str, Any]]:
 def figures(models: Sequence[Fitted], *, turns: int) -> dict[str, Any]:
     """Ticks of the models of at most 100,000 parameters, and the brackets of all."""
     rows = [row for model in models for row in brackets(model)]
-    judged = [row for row in rows if row["level"] in JUDGED[row["recipe"]]]
+    judged = [row for row in rows if row["judged"]]
     medians = {
         f"{recipe} to {levels[-1]}": float(np.median([row["points"] for row in judged if row["recipe"] == recipe]))
         for recipe, levels in JUDGED.items()

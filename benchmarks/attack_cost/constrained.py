@@ -70,7 +70,7 @@ def problem(seed: int, *, rows: int) -> Problem:
     return Problem(schema=schema, model=model, x=held[chosen], y=of.y[chosen], threat=threat)
 
 
-def compare(seed: int, up: Mapping[str, Peer], folder: Path, *, rows: int) -> dict[str, Any]:
+def compare(seed: int, up: Mapping[str, Peer], folder: Path, *, rows: int, turns: int = 3) -> dict[str, Any]:
     """Robust accuracy and seconds a row, MOEVA's and ours, and what an attack that knows no relations claims."""
     on = problem(seed, rows=rows)
     blind = attack(Target(on.model, Task.BINARY), on.x, on.y, replace(on.threat, links=None), Search(steps=40))
@@ -81,8 +81,8 @@ def compare(seed: int, up: Mapping[str, Peer], folder: Path, *, rows: int) -> di
         "blind gradient attack, refused": float(judge(on, blind.rows)[1]),
     }
     theirs = _theirs(on, up["moeva"], folder, seed) if "moeva" in up else None
-    ours = _timed(partial(_evolved, on, seed), on.model)
-    both = _timed(partial(_gradient_first, on, seed), on.model)
+    ours = _timed(partial(_evolved, on, seed), on.model, turns)
+    both = _timed(partial(_gradient_first, on, seed), on.model, turns)
     for name, made in (("MOEVA", theirs), ("ours", ours), ("ours, gradient first", both)):
         if made is not None:
             broken, refused = judge(on, made.rows)
@@ -131,10 +131,10 @@ def _theirs(on: Problem, peer: Peer, folder: Path, seed: int) -> Answer | None:
         return None
 
 
-def _timed(search: Callable[[Target], FloatArray], model: nn.Module) -> Answer:
-    """Best of three, as the rows come out the same."""
+def _timed(search: Callable[[Target], FloatArray], model: nn.Module, turns: int) -> Answer:
+    """The best time of some turns; the rows come out the same."""
     taken = []
-    for _ in range(3):
+    for _ in range(turns):
         target = Target(model, Task.BINARY)
         started, worked = time.perf_counter(), time.process_time()
         rows = search(target)
