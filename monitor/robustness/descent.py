@@ -59,7 +59,7 @@ class Search:
     adaptive: bool = True
     step: float = 0.125
     drop_broken: bool = False
-    losses: tuple[Loss, ...] = (Loss.MARGIN,)
+    losses: tuple[Loss, ...] = (Loss.CROSS_ENTROPY, Loss.MARGIN, Loss.DLR)
     batch_size: int = 1_024
 
 
@@ -93,12 +93,14 @@ class Descent:
         self.target, self.search, self.objective = target, search, objective
         self.space, self.y = space, y
         self.gradients = self.queries = 0
+        # the lowest point of the descent is the worst row, unless another loss descends or points may break relations
+        self.banks = not objective.is_margin or space.links is not None
         x = space.clip(begin)
         point = space.point(x)
         true, lowered, gradient = self._evaluate(point)
         holds = space.holds(point)
         self.zero, self.nan = _gradient_faults(gradient, space.width > 0)
-        gradient.nan_to_num_()
+        gradient = gradient.nan_to_num()
         self.rows = point.clone()
         self.margin = torch.where(holds, true, torch.full_like(true, torch.inf))
         lowered = torch.where(holds, lowered, torch.full_like(lowered, torch.inf))
@@ -113,12 +115,13 @@ class Descent:
         """Descend for the search's steps; the last needs no gradient."""
         check_points = _check_points(self.search.steps)
         for step in range(self.search.steps):
-            if self.search.drop_broken and not self._compact():
+            if self.search.drop_broken and not self._compact(first=step == 0):
                 break
             last = step == self.search.steps - 1
             self._step(first=step == 0, last=last)
             if self.search.adaptive and not last and step + 1 in check_points:
                 _adapt(self.state, check_points[step + 1])
+        self._settle()
         return Attack(
             rows=self.rows.cpu().numpy(),
             margin=self.margin.double().cpu().numpy(),
@@ -151,33 +154,40 @@ class Descent:
         if self.space.links is not None:
             moved = point
         true, lowered, gradient = self._evaluate(point, with_gradient=not last)
-        self._bank(point, true, lowered)
         better = lowered < state.best_lowered
+        if self.banks:
+            self._bank(point, true)
+        elif self.search.drop_broken:
+            better &= state.best_lowered >= 0  # the first break is kept, however long the row stays in the batch
+        every = bool(better.all())
         state.best_lowered = torch.where(better, lowered, state.best_lowered)
+        state.best = point if every else torch.where(better[:, None], point, state.best)
         if last:
             return
         if self.space.links is not None:
             gradient = self._along(point, gradient)
         elif not bool(torch.isfinite(gradient.sum())):
             gradient = gradient.nan_to_num()
-        if bool(better.all()):
-            state.best, state.best_gradient = point, gradient
-        else:
-            state.best = torch.where(better[:, None], point, state.best)
-            state.best_gradient = torch.where(better[:, None], gradient, state.best_gradient)
+        state.best_gradient = gradient if every else torch.where(better[:, None], gradient, state.best_gradient)
         state.gains = state.gains + (lowered < state.last_lowered)
         state.previous, state.x = state.x, moved
         state.gradient, state.last_lowered = gradient, lowered
 
-    def _bank(self, point: Tensor, true: Tensor, lowered: Tensor) -> None:
+    def _bank(self, point: Tensor, true: Tensor) -> None:
+        """Keep the feasible points that are worse than what is banked."""
         banked = self.margin[self.state.index]
         worse = true < banked
         if self.search.drop_broken:
-            worse &= banked >= 0  # the first break is kept, however long the row stays in the batch
+            worse &= banked >= 0
         if self.space.links is not None:
             worse &= self.space.holds(point)
         place = self.state.index[worse]
         self.rows[place], self.margin[place] = point[worse], true[worse]
+
+    def _settle(self) -> None:
+        """Write the lowest points of the rows in the batch where the result is kept."""
+        if not self.banks:
+            self.rows[self.state.index], self.margin[self.state.index] = self.state.best, self.state.best_lowered
 
     def _along(self, point: Tensor, gradient: Tensor) -> Tensor:
         """Where the next step would break a relation, the part of the gradient that does so is taken out."""
@@ -197,13 +207,14 @@ class Descent:
         sliding = torch.where(width > 0, sliding / width.clamp(min=1e-30), torch.zeros_like(sliding))
         return torch.where((violation > 0)[:, None], sliding, gradient)
 
-    def _compact(self) -> bool:
-        """Leave out the rows that are broken, when they are many; False when no row is left."""
-        live = self.margin[self.state.index] >= 0
+    def _compact(self, *, first: bool) -> bool:
+        """Leave out the rows that are broken, all at first and else when they are many; False when no row is left."""
+        live = (self.margin[self.state.index] if self.banks else self.state.best_lowered) >= 0
         count = int(live.sum())
         if count == 0:
             return False
-        if count < (1 - _COMPACT) * len(live):
+        if count < len(live) and (first or count < (1 - _COMPACT) * len(live)):
+            self._settle()
             self.state, self.space, self.y = self.state.select(live), self.space.select(live), self.y[live]
         return True
 

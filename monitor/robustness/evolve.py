@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.robustness.descent import Attack
+from monitor.robustness.links import HOLDS_WITHIN
 from monitor.robustness.random_moves import RandomMoves
-from monitor.robustness.rescore import completed, margins, violations
+from monitor.robustness.rescore import Rules, margins
 from monitor.robustness.target import Target
-from monitor.robustness.threat_model import ThreatModel
+from monitor.robustness.threat_model import BoolArray, ThreatModel
 from monitor.schema import FloatArray
 
 POPULATION = 24
@@ -52,7 +53,8 @@ def evolve(
         left = lowest[live] >= 0 if drop_broken else np.ones(len(live), dtype=bool)
         if not left.any():
             break
-        live, herd = live[left], herd.select(left)
+        if not left.all():
+            live, herd = live[left], herd.select(left)
         herd.breed()
         used += len(live) * POPULATION
     found, place = herd.best()
@@ -73,6 +75,11 @@ class _Herd:
     members: FloatArray
     fitness: FloatArray
 
+    def __post_init__(self) -> None:
+        self.moves = RandomMoves.of(self.clean, self.threat, self.rng)
+        self.rules = Rules.of(np.repeat(self.clean, POPULATION, axis=0), self.threat)
+        self.labels = np.repeat(self.y, POPULATION)
+
     @classmethod
     def first(
         cls, target: Target, clean: FloatArray, start: FloatArray, y: FloatArray, threat: ThreatModel,
@@ -83,7 +90,7 @@ class _Herd:
         members = np.repeat(start[:, None, :], POPULATION, axis=1)
         herd = cls(target, clean, y, threat, rng, members, np.empty((n, POPULATION)))
         for k in range(1, POPULATION):
-            members[:, k] = herd._moves(clean).moved(members[:, k], 0.5 ** (k / 6), np.arange(n))
+            members[:, k] = herd.moves.moved(members[:, k], 0.5 ** (k / 6), np.arange(n))
         herd.members, herd.fitness = herd._scored(members, np.repeat(clean[:, None, :], POPULATION, axis=1))
         return herd
 
@@ -126,7 +133,7 @@ class _Herd:
         """A few cells jump to a vertex or wander; categories and counts change now and then."""
         n, p, d = children.shape
         flat, place = children.reshape(n * p, d), np.repeat(np.arange(n), p)
-        moves = self._moves(self.clean)
+        moves = self.moves
         jumped = moves.moved(flat, 1.5 / d, place)
         width = np.nan_to_num(moves.upper - moves.lower)[place]
         wander = (self.rng.random(flat.shape) < 1.5 / d) * width * 0.2 * self.rng.standard_normal(flat.shape)
@@ -141,26 +148,21 @@ class _Herd:
     def _scored(self, children: FloatArray, parents: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Children completed, drawn towards their parents where they break a relation, and how fit they are."""
         n, p, d = children.shape
-        clean = np.repeat(self.clean, p, axis=0)
-        flat, _ = completed(clean, children.reshape(n * p, d), self.threat)
-        if self.threat.links is not None:
-            flat = self._repaired(clean, flat, parents.reshape(n * p, d))
-        broken = violations(clean, flat, self.threat)
-        found = margins(self.target, flat, np.repeat(self.y, p))
-        fitness = np.where(broken > 1e-9, _PENALTY * (1 + np.minimum(broken, 1e6)), found)
+        flat = self.rules.completed(children.reshape(n * p, d))
+        broken = self.rules.violation(flat)
+        if (broken > HOLDS_WITHIN).any():
+            flat = self._repaired(flat, parents.reshape(n * p, d), broken > HOLDS_WITHIN)
+            broken = self.rules.violation(flat)
+        found = margins(self.target, flat, self.labels)
+        fitness = np.where(broken > HOLDS_WITHIN, _PENALTY * (1 + np.minimum(broken, 1e6)), found)
         return flat.reshape(n, p, d), fitness.reshape(n, p)
 
-    def _repaired(self, clean: FloatArray, children: FloatArray, parents: FloatArray) -> FloatArray:
-        broken = violations(clean, children, self.threat) > 1e-9
-        if not broken.any():
-            return children
-        halfway = parents[broken] + 0.5 * (children[broken] - parents[broken])
-        halfway = np.where(self.threat.integer, np.trunc(halfway - clean[broken]) + clean[broken], halfway)
+    def _repaired(self, children: FloatArray, parents: FloatArray, broken: BoolArray) -> FloatArray:
+        """Broken children half-way back to their parents; categories and counts as the child has them."""
+        halfway = parents + 0.5 * (children - parents)
+        if self.threat.integer.any():
+            clean = np.repeat(self.clean, POPULATION, axis=0)
+            halfway = np.where(self.threat.integer, np.trunc(halfway - clean) + clean, halfway)
         for group in self.threat.groups:
-            halfway[:, group.index] = children[broken][:, group.index]
-        repaired = children.copy()
-        repaired[broken] = completed(clean[broken], halfway, self.threat)[0]
-        return repaired
-
-    def _moves(self, clean: FloatArray) -> RandomMoves:
-        return RandomMoves.of(clean, self.threat, self.rng)
+            halfway[:, group.index] = children[:, group.index]
+        return self.rules.completed(np.where(broken[:, None], halfway, children))

@@ -130,7 +130,7 @@ class _Frame:
 
     def __init__(self, rows: FloatArray, links: Links) -> None:
         self._plain = {name: f"c{j}" for j, name in enumerate(links.names)}
-        columns = {f"c{j}": rows[:, j] for j, name in enumerate(links.names) if name in links.parts}
+        columns = {f"c{j}": rows[:, j] for _, j in links.reads}
         self._frame = pd.DataFrame(columns, index=range(len(rows)))
 
     def value(self, text: str) -> FloatArray:

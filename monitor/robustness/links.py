@@ -17,7 +17,7 @@ from monitor.formula import Formula, Relation
 from monitor.robustness.scale import robust_scale
 from monitor.schema import FloatArray, Schema
 
-_TINY = 1e-9
+HOLDS_WITHIN = 1e-9  # robust σ: a relation that is closer to true than this holds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +34,15 @@ class Derived:
 class Links:
     """The derived features and relations of a schema over columns `names`.
 
-    `scales` (one a relation, then one a derived feature) turn an excess into robust σ of its own residual.
+    `scales` (one a relation, then one a derived feature) turn an excess into robust σ of its own residual; `reads` are
+    the columns that formulas and relations name.
     """
 
     names: tuple[str, ...]
     derived: tuple[Derived, ...]
     relations: tuple[Relation, ...]
     scales: FloatArray
+    reads: tuple[tuple[str, int], ...]
 
     @classmethod
     def of(cls, schema: Schema, reference: FloatArray) -> "Links | None":
@@ -63,32 +65,28 @@ class Links:
             residuals = [np.asarray(relation.excess(columns, np)) for relation in relations]
         residuals += [reference[:, one.index] for one in derived]
         scales = np.array([robust_scale(residual) or 1.0 for residual in residuals])
-        return cls(names=schema.names, derived=derived, relations=relations, scales=scales)
-
-    @property
-    def parts(self) -> frozenset[str]:
-        """The features that formulas and relations read."""
-        read = [one.formula.names for one in self.derived] + [relation.names for relation in self.relations]
-        return frozenset(name for names in read for name in names)
+        parts = [one.formula.names for one in derived] + [relation.names for relation in relations]
+        read = {name for names in parts for name in names}
+        reads = tuple((name, j) for j, name in enumerate(schema.names) if name in read)
+        return cls(names=schema.names, derived=derived, relations=relations, scales=scales, reads=reads)
 
     def broken_share(self, rows: FloatArray) -> dict[str, float]:
         """By relation, the share of rows (n, d) in which it does not hold."""
         columns = self._columns(rows)
         with np.errstate(all="ignore"):
-            return {r.text: float((np.asarray(r.excess(columns, np)) > _TINY).mean()) for r in self.relations}
+            return {r.text: float((np.asarray(r.excess(columns, np)) > HOLDS_WITHIN).mean()) for r in self.relations}
 
     def bound_to(self, clean: Tensor) -> "BoundLinks":
         """The same for given clean rows (n, d)."""
         columns = self._columns(clean)
-        offsets = [
-            torch.nan_to_num(clean[:, d.index] - d.formula.evaluate(columns, torch), posinf=0.0, neginf=0.0)
-            for d in self.derived
-        ]
+        values = [(clean[:, d.index], d.formula.evaluate(columns, torch)) for d in self.derived]
+        offsets = [torch.nan_to_num(cell - value, posinf=0.0, neginf=0.0) for cell, value in values]
+        kept = [~torch.isfinite(cell) | ~torch.isfinite(value) for cell, value in values]
         allowed = [torch.nan_to_num(excess, nan=torch.inf).clamp(min=0) for excess in self._excess(clean, torch)]
-        return BoundLinks(links=self, clean=clean, offsets=tuple(offsets), allowed=tuple(allowed))
+        return BoundLinks(links=self, clean=clean, offsets=tuple(offsets), kept=tuple(kept), allowed=tuple(allowed))
 
     def _columns(self, rows: Any) -> Mapping[str, Any]:
-        return {name: rows[:, j] for j, name in enumerate(self.names)}
+        return {name: rows[:, j] for name, j in self.reads}
 
     def _excess(self, rows: Any, library: ModuleType) -> list[Any]:
         """How far each relation, then each bound of a derived feature, is from true, each (n,)."""
@@ -102,11 +100,12 @@ class Links:
 
 @dataclass(frozen=True, kw_only=True)
 class BoundLinks:
-    """Links around clean rows (n, d): `offsets` of derived cells and `allowed` excess, each (n,)."""
+    """Links around clean rows (n, d): `offsets` of derived cells, which are `kept`, and `allowed` excess, each (n,)."""
 
     links: Links
     clean: Tensor
     offsets: tuple[Tensor, ...]
+    kept: tuple[Tensor, ...]
     allowed: tuple[Tensor, ...]
 
     def complete(self, rows: Tensor) -> Tensor:
@@ -115,11 +114,9 @@ class BoundLinks:
             return rows
         columns = self.links._columns(rows)
         cells = list(rows.unbind(1))
-        for one, offset in zip(self.links.derived, self.offsets, strict=True):
+        for one, offset, kept in zip(self.links.derived, self.offsets, self.kept, strict=True):
             value = one.formula.evaluate(columns, torch) + offset
-            clean = self.clean[:, one.index]
-            kept = ~torch.isfinite(clean) | ~torch.isfinite(self._clean_value(one))
-            cells[one.index] = torch.where(kept, clean, value)
+            cells[one.index] = torch.where(kept, self.clean[:, one.index], value)
         return torch.stack(cells, dim=1)
 
     def violation(self, rows: Tensor) -> Tensor:
@@ -139,9 +136,6 @@ class BoundLinks:
             links=self.links,
             clean=self.clean[keep],
             offsets=tuple(offset[keep] for offset in self.offsets),
+            kept=tuple(kept[keep] for kept in self.kept),
             allowed=tuple(allowed[keep] for allowed in self.allowed),
         )
-
-    def _clean_value(self, one: Derived) -> Tensor:
-        value: Tensor = one.formula.evaluate(self.links._columns(self.clean), torch)
-        return value

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from monitor.errors import BadInput
 from monitor.robustness.gradient import Search
 from monitor.robustness.noise import FAMILIES
-from monitor.robustness.objective import Loss
 
 TICK_FAMILIES = ("gaussian", "student_t", "offset", "gain", "missing", "unit_x10", "stale", "category_swap")
 
@@ -49,7 +48,7 @@ PLANS: Mapping[str, Plan] = {
         name="nightly",
         rows=4_096,
         levels=("S1", "S2", "S3", "S4", "S5"),
-        search=Search(steps=100, restarts=4, losses=(Loss.MARGIN, Loss.CROSS_ENTROPY, Loss.DLR)),
+        search=Search(steps=100, restarts=4),
         queries=5_000,
         survivor_queries=5_000,
         evolve_queries=10_000,

@@ -5,19 +5,18 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from monitor.robustness.links import BoundLinks
+from monitor.robustness.links import HOLDS_WITHIN, BoundLinks
 from monitor.robustness.target import Target
 from monitor.robustness.threat_model import Norm, ThreatModel
 from monitor.schema import FloatArray
 
 _HALVINGS = 5  # on the way back to the last feasible point
 _BISECTIONS = 40
-_TRUE = 1e-9  # robust σ: a relation that is closer to true than this holds
 
 
 def holds_within(violation: Tensor) -> Tensor:
     """Whether relations hold, given how far rows break them in robust σ, (n,)."""
-    return violation <= _TRUE
+    return violation <= HOLDS_WITHIN
 
 
 @dataclass(frozen=True, kw_only=True)

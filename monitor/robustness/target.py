@@ -96,7 +96,8 @@ class Target:
         outputs = _checked(self.module(given), len(given), self.task)
         for _ in range(self.samples - 1):
             outputs = outputs + _checked(self.module(given), len(given), self.task)
-        return _squeeze(outputs / self.samples, self.task)[:count]
+        outputs = outputs if self.samples == 1 else outputs / self.samples
+        return _squeeze(outputs, self.task)[:count]
 
     def find_gradient(self, rows: FloatArray) -> bool:
         """Whether outputs depend on rows inside the graph; where not, the model is searched without gradients."""
