@@ -32,79 +32,95 @@ def certified(
     undecided: BoolArray | None = None,
     effort: float = 1.0,
 ) -> BoolArray | None:
-    """Which rows provably keep the right class anywhere in their box, (n,); None for networks of another kind.
+    """Which rows provably keep the right class wherever the threat may bring them, (n,).
 
-    They keep it under any changes of categories and counts that the threat allows as well, or under those of `swaps`
-    where these are handed in. A threat with derived features has no certificate: they may leave the box. Rows outside
-    `undecided` (n,), such as those that an attack has broken, are not looked at and come back False. `effort`
-    multiplies how many halves of boxes may be tried on the rows that are left; 0 tries none.
+    That is anywhere in their box, after any swaps within the budget: those of the threat, or other `swaps`. Norms and
+    relations, which allow less, are not made use of. None for networks of another kind, and where derived features
+    follow others out of the box. Rows outside `undecided` (n,), such as those that an attack has broken, are not looked
+    at and come back False. `effort` multiplies how many parts of regions may be tried on the rows that are left; 0
+    tries none.
     """
-    network = None if target.task is Task.REGRESSION else _network(target, rows)
-    if network is None or _has_derived(threat):
+    network = None if target.task is Task.REGRESSION else _network(target, rows, threat)
+    if network is None:
         return None
-    swaps = swap_options(network, rows, threat, target.device) if swaps is None else swaps
     sure = np.zeros(len(rows), dtype=bool)
     chosen = np.arange(len(rows)) if undecided is None else np.flatnonzero(undecided)
-    lower, upper = threat.box(rows)
     with torch.no_grad():
-        for part in _parts(chosen, network):
-            region = _region(network, target, lower[part], upper[part], None if swaps is None else swaps.of_rows(part))
+        for part in _parts(chosen, network, threat):
+            options = None if swaps is None else swaps.of_rows(part)
+            region = _region_of(network, target, rows[part], threat, options)
             start = network.inputs(torch.as_tensor(rows[part], device=target.device))
             wanted = _margins(network, torch.as_tensor(y[part], device=target.device))
             sure[part] = prove(network, start, region, wanted, effort).cpu().numpy()
     return sure
 
 
-def certified_error(
-    target: Target, rows: FloatArray, y: FloatArray, threat: ThreatModel, *, swaps: SwapOptions | None = None
-) -> FloatArray | None:
-    """What |output − y| provably never exceeds under the threat, (n,) in raw units; None as for `certified`."""
-    network = _network(target, rows)
-    if network is None or _has_derived(threat):
+def certified_error(target: Target, rows: FloatArray, y: FloatArray, threat: ThreatModel) -> FloatArray | None:
+    """What |output − y| provably never exceeds wherever the threat may bring each row, (n,) in raw units.
+
+    None for networks of another kind or with several outputs, and where derived features follow others.
+    """
+    network = _network(target, rows, threat)
+    if network is None or len(network.layers[-1].weight) > 1:
         return None
-    swaps = swap_options(network, rows, threat, target.device) if swaps is None else swaps
-    bounds = output_bounds(target, *threat.box(rows), swaps=swaps)
-    if bounds is None or bounds[0].ndim != 1:
-        return None
-    return np.asarray(np.maximum(bounds[1] - y, y - bounds[0]))
+    found = np.empty(len(rows))
+    with torch.no_grad():
+        for part in _parts(np.arange(len(rows)), network, threat):
+            low, high = _both_sides(network, _region_of(network, target, rows[part], threat))
+            goal = torch.as_tensor(y[part], dtype=torch.float64, device=target.device)[:, None]
+            found[part] = torch.maximum(high - goal, goal - low)[:, 0].cpu().numpy()
+    return found
 
 
 def output_bounds(
     target: Target, lower: FloatArray, upper: FloatArray, *, swaps: SwapOptions | None = None
 ) -> tuple[FloatArray, FloatArray] | None:
-    """Bounds of the outputs, (n,) or (n, k), over boxes (n, d) in raw units; None for networks of another kind."""
+    """Bounds of the outputs, (n,) or (n, k), over boxes (n, d) in raw units; None for networks of another kind.
+
+    With `swaps` they hold after any allowed choice of these as well.
+    """
     network = _network(target, lower)
     if network is None:
         return None
     found = []
     with torch.no_grad():
         for part in _parts(np.arange(len(lower)), network):
-            region = _region(network, target, lower[part], upper[part], None if swaps is None else swaps.of_rows(part))
-            found.append(_both_sides(network, region))
+            chosen = None if swaps is None else swaps.of_rows(part)
+            found.append(_both_sides(network, _region(network, target, lower[part], upper[part], chosen)))
     low, high = (torch.cat(side).cpu().numpy() for side in zip(*found, strict=True))
     return (low[:, 0], high[:, 0]) if low.shape[1] == 1 else (low, high)
 
 
-def _has_derived(threat: ThreatModel) -> bool:
-    return threat.links is not None and bool(threat.links.derived)
-
-
-def _network(target: Target, rows: FloatArray) -> ReluNetwork | None:
-    """The network, when what it says on a few rows is what the model says."""
+def _network(target: Target, rows: FloatArray, threat: ThreatModel | None = None) -> ReluNetwork | None:
+    """The network, when what it says on a few rows is what the model says, and no feature leaves its box."""
     network = relu_network(target)
-    if network is None:
+    derived = threat is not None and threat.links is not None and threat.links.derived
+    if network is None or derived:
         return None
     with torch.no_grad():
         few = torch.as_tensor(rows[:16], device=target.device)
         return network if network.agrees(network.inputs(few), target.torch_outputs(few)) else None
 
 
-def _parts(chosen: NDArray[np.int_], network: ReluNetwork) -> Iterator[NDArray[np.int_]]:
+def _parts(
+    chosen: NDArray[np.int_], network: ReluNetwork, threat: ThreatModel | None = None
+) -> Iterator[NDArray[np.int_]]:
     """Rows that fit in memory together."""
     classes = len(network.layers[-1].weight)
-    most = int(np.clip(4_000_000 // classes**2, 8, 512))
+    most = int(np.clip(4_000_000 // classes**2, 8, 256 if threat is not None and threat.groups else 512))
     for i in range(0, len(chosen), most):
         yield chosen[i : i + most]
+
+
+def _region_of(
+    network: ReluNetwork,
+    target: Target,
+    rows: FloatArray,
+    threat: ThreatModel,
+    swaps: SwapOptions | None = None,
+) -> Region:
+    options = swap_options(network, rows, threat, target.device) if swaps is None else swaps
+    return _region(network, target, *threat.box(rows), options)
 
 
 def _region(

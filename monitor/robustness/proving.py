@@ -16,7 +16,8 @@ from monitor.robustness.relu_network import ReluNetwork
 SLOPE_STEPS = 5
 _FEWEST_WEIGHTS = 5_000  # a smaller network takes hardly less time
 _BOXES = 40_000  # that halving may look at a row, over the number of hidden weights: as long as the rest takes
-_SWAPPED = 10  # so many times as many parts after swaps: most are decided by intervals
+_SWAPPED = 40  # so many times as many parts after swaps: most are decided by intervals
+_EACH = 1 / 8  # of the effort for a row goes to each of its parts, because few of them are hard
 _SWAPPED_AT_ONCE = 64
 
 
@@ -141,11 +142,11 @@ def _hold_by_swap(network: ReluNetwork, start: Tensor, whole: _Proof, most: int,
     hold = torch.zeros(len(start), dtype=torch.bool, device=start.device)
     if swaps is None or len(start) == 0:
         return hold
-    parts = 1 + swaps.count
+    parts = 1 + swaps.options.sum(dim=1)
     order = whole.low.argsort(descending=True)
     tried = order[parts[order].cumsum(dim=0) <= most]
     for rows in torch.split(tried, _SWAPPED_AT_ONCE):
-        hold[rows] = _hold_each(network, start[rows], whole.region.select(rows), whole.wanted[rows], effort / 8)
+        hold[rows] = _hold_each(network, start[rows], whole.region.select(rows), whole.wanted[rows], effort * _EACH)
     return hold
 
 

@@ -12,6 +12,8 @@ from torch import Tensor
 from monitor.errors import BadInput
 from monitor.schema import FloatArray
 
+_TINY = 1e-9
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SwapOptions:
@@ -50,34 +52,43 @@ class SwapOptions:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Swaps:
-    """Swap options laid out by row: `delta` (n, p, width), of which at most `most` (n,) may be taken at once.
+    """Swap options laid out by row: `delta` (n, p, width) at a `cost` (n, p), which within a row add to `budget` (n,).
 
-    The places of a feature stand together: those of the f-th end before `ends[f]`. Empty places change nothing.
-    `most` = ⌊budget / smallest cost⌋ allows at least what the budget allows.
+    The places of a feature stand together: those of the f-th end before `ends[f]`. Empty places change nothing and cost
+    infinity. At most `most` (n,) = ⌊budget / smallest cost⌋ can be taken at once.
     """
 
     delta: Tensor
+    cost: Tensor
     ends: tuple[int, ...]
+    budget: Tensor
     most: Tensor
 
     @classmethod
-    def of(cls, options: SwapOptions, device: torch.device) -> "Swaps":
-        """Lay the list out; options that cost more than the budget are left out."""
-        n, kept = len(options.budget), np.flatnonzero(options.cost <= options.budget[options.row] * (1 + 1e-9))
-        kept = kept[np.lexsort((options.feature[kept], options.row[kept]))]
-        row, (features, feature) = options.row[kept], np.unique(options.feature[kept], return_inverse=True)
+    def of(cls, options: SwapOptions, device: torch.device) -> "Swaps | None":
+        """Lay the list out by row; None when no row can take any."""
+        n, order = len(options.budget), np.lexsort((options.feature, options.row))
+        row, (features, feature) = options.row[order], np.unique(options.feature[order], return_inverse=True)
         place, ends = _places(row, feature, n, len(features))
         delta = np.zeros((n, ends[-1] if ends else 0, options.delta.shape[1]))
-        delta[row, place] = options.delta[kept]
-        cheapest = np.full(n, np.inf)
-        np.minimum.at(cheapest, row, options.cost[kept])
-        most = np.minimum(np.floor(options.budget / cheapest + 1e-9), len(features)).astype(np.int64)
-        return cls(delta=torch.as_tensor(delta, device=device), ends=ends, most=torch.as_tensor(most, device=device))
+        cost = np.full(delta.shape[:2], np.inf)
+        delta[row, place], cost[row, place] = options.delta[order], options.cost[order]
+        return cls.within(*(torch.as_tensor(a, device=device) for a in (delta, cost, options.budget)), ends=ends)
+
+    @classmethod
+    def within(cls, delta: Tensor, cost: Tensor, budget: Tensor, *, ends: tuple[int, ...]) -> "Swaps | None":
+        """The options that each row's budget allows; None when there is none."""
+        able = cost <= budget[:, None] + _TINY
+        if not bool(able.any()):
+            return None
+        cost = torch.where(able, cost, torch.inf)
+        most = torch.floor(budget / cost.amin(dim=1) + _TINY).clamp(max=len(ends)).long()
+        return cls(delta=torch.where(able[:, :, None], delta, 0.0), cost=cost, ends=ends, budget=budget, most=most)
 
     @property
-    def count(self) -> Tensor:
-        """How many options each row has, (n,)."""
-        return (self.delta != 0).any(dim=2).sum(dim=1)
+    def options(self) -> Tensor:
+        """Which places hold an option, (n, p)."""
+        return torch.isfinite(self.cost)
 
     def gain(self, image: Tensor) -> Tensor:
         """The most that swaps add to each of s linear forms, (n, s), given what each option adds, (n, p, s).
@@ -85,7 +96,7 @@ class Swaps:
         Per feature its best option or none; of these the best `most`. Exact for equal costs, else an upper bound.
         """
         at_once = int(self.most.max()) if len(self.most) else 0
-        if at_once == 0 or not self.ends:
+        if at_once == 0:
             return torch.zeros((len(image), image.shape[2]), dtype=image.dtype, device=image.device)
         if at_once == 1:
             return image.amax(dim=1).clamp(min=0) * self.most[:, None]
@@ -94,16 +105,25 @@ class Swaps:
         allowed = torch.arange(at_once, device=image.device)[None] < self.most[:, None]
         return (ordered * allowed[:, :, None]).sum(dim=1)
 
-    def after(self, f: int, rows: Tensor) -> "Swaps | None":
-        """What some rows may still take of later features once they took an option of the f-th; None for nothing."""
-        end, most = self.ends[f], self.most[rows] - 1
-        if f + 1 == len(self.ends) or int(most.max()) == 0:
-            return None
-        left = tuple(later - end for later in self.ends[f + 1 :])
-        return Swaps(delta=self.delta[rows, end:], ends=left, most=most.clamp(max=len(left)))
+    def after(self, f: int, rows: Tensor, places: Tensor) -> "Swaps | None":
+        """What rows may still take of later features once they took an option of the f-th; None for nothing."""
+        end = self.ends[f]
+        return Swaps.within(
+            self.delta[rows, end:],
+            self.cost[rows, end:],
+            self.budget[rows] - self.cost[rows, places],
+            ends=tuple(later - end for later in self.ends[f + 1 :]),
+        )
 
     def select(self, rows: Tensor) -> "Swaps":
-        return Swaps(delta=self.delta[rows], ends=self.ends, most=self.most[rows])
+        """The same for some of the rows."""
+        return Swaps(
+            delta=self.delta[rows],
+            cost=self.cost[rows],
+            ends=self.ends,
+            budget=self.budget[rows],
+            most=self.most[rows],
+        )
 
 
 def _places(
@@ -133,7 +153,7 @@ class Region:
     def size(self) -> Tensor:
         """The largest absolute value of every input, (n, width)."""
         size = self.centre.abs() + self.radius
-        if self.swaps is None or self.swaps.delta.shape[1] == 0:
+        if self.swaps is None:
             return size
         return size + self.swaps.most[:, None] * self.swaps.delta.abs().amax(dim=1)
 
@@ -147,7 +167,7 @@ class Region:
     def corner(self, form: Tensor) -> Tensor:
         """A point (n, width) where one linear form a row, (n, width), is low: the box's lowest, and its best swap."""
         corner = self.centre - self.radius * torch.sign(form)
-        if self.swaps is None or not self.swaps.ends:
+        if self.swaps is None:
             return corner
         change = (self.swaps.delta @ form[:, :, None])[:, :, 0]
         best = self.swaps.delta[torch.arange(len(form), device=form.device), change.argmin(dim=1)]
@@ -161,10 +181,10 @@ class Region:
         if self.swaps is None:
             return
         for f, (begin, end) in enumerate(pairwise((0, *self.swaps.ends))):
-            owner, place = torch.nonzero((self.swaps.delta[:, begin:end] != 0).any(dim=2), as_tuple=True)
+            owner, place = torch.nonzero(self.swaps.options[:, begin:end], as_tuple=True)
             if len(owner):
                 delta = self.swaps.delta[owner, begin + place]
-                swaps = self.swaps.after(f, owner)
+                swaps = self.swaps.after(f, owner, begin + place)
                 part = Region(centre=self.centre[owner] + delta, radius=self.radius[owner], swaps=swaps)
                 yield owner, start[owner] + delta, part
 
