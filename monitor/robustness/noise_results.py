@@ -17,7 +17,7 @@ _LOSSES = (0.01, 0.05, 0.1)  # of the clean AUC
 
 def noise_results(of: Stressed, around: Surroundings) -> tuple[NoiseResult, ...]:
     """The grid of the plan's families by severity, without those for which the schema has no feature."""
-    cells = [(f, s) for f in of.plan.families for s in of.plan.severities if _applies(f, around)]
+    cells = [(f, s) for f in of.plan.families for s in of.plan.severities if FAMILIES[f].applies(around)]
     return tuple(_cell(of, family, severity, around) for family, severity in cells)
 
 
@@ -59,12 +59,3 @@ def snr_at_loss(noise: Sequence[NoiseResult], clean_auc: float | None) -> dict[s
         return {}
     strengths, aucs = [cell.strength for cell in cells], [cell.auc for cell in cells if cell.auc is not None]
     return {f"{loss:.0%}": scoring.snr_at_loss(strengths, aucs, clean_auc, loss) for loss in _LOSSES}
-
-
-def _applies(family: str, around: Surroundings) -> bool:
-    """Category noise needs categories; noise of numbers needs numbers."""
-    if family == "category_swap":
-        return bool((around.levels > 1).any())
-    if family == "unseen_level":
-        return bool(around.categorical.any())
-    return family in ("missing", "stale") or bool(around.numeric.any())

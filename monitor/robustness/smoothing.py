@@ -49,14 +49,15 @@ class SmoothedResult:
 
     `classes` (n,) is its answer, −1 where it abstains; `radius` (n,) the certified L2 radius in robust σ, 0 there.
     `accuracy` is the share of rows with the right answer (an abstention is not right), `certified` by level the share
-    that keeps it anywhere in the level's box, `abstained` the share without an answer; `samples` draws a row were made.
+    that keeps it anywhere in the level's box, or None, `abstained` the share without an answer. `samples` draws a row
+    were made.
     """
 
     smoothing: Smoothing
     classes: NDArray[np.int_]
     radius: FloatArray
     accuracy: float
-    certified: Mapping[str, float]
+    certified: Mapping[str, float | None]
     abstained: float
     samples: int
 
@@ -72,9 +73,10 @@ def certify_smoothed(
 ) -> SmoothedResult:
     """Certify the smoothed model on rows (n, d) with classes y (n,) at the level of each threat.
 
-    Noise is added to the numeric cells that can move at the widest of the levels; whole numbers are rounded and hard
+    Noise is added to the numbers that can move in the box at the widest of the levels; whole ones are rounded and hard
     bounds hold after it, as parts of the model that is smoothed. A row is certified at a level when its radius exceeds
-    the farthest corner of its box, √Σ(reach/σ_j)²: `epsilon`·√movable, less where bounds clip. Raises BadInput for
+    the farthest corner of its box, √Σ(reach/σ_j)²: `epsilon`·√movable, less where bounds clip. A level at which
+    categories or counts may change, or derived features follow others, has no certificate: None. Raises BadInput for
     regression and without threats.
     """
     if target.task is Task.REGRESSION or not threats:
@@ -90,7 +92,7 @@ def certify_smoothed(
         classes=np.where(radius > 0, top, ABSTAINED),
         radius=radius,
         accuracy=float(right.mean()),
-        certified={threat.level: float((right & (radius > _farthest(rows, threat))).mean()) for threat in threats},
+        certified={threat.level: _share(right, radius, rows, threat) for threat in threats},
         abstained=float((radius == 0).mean()),
         samples=chosen.selection + chosen.samples,
     )
@@ -106,10 +108,18 @@ def certified_radius(hits: NDArray[np.int_], smoothing: Smoothing) -> FloatArray
     return np.asarray(np.where(share > 0.5, smoothing.sigma * norm.ppf(np.maximum(share, 0.5)), 0.0))
 
 
+def _share(right: BoolArray, radius: FloatArray, rows: FloatArray, threat: ThreatModel) -> float | None:
+    derived = threat.links is not None and bool(threat.links.derived)
+    if derived or (threat.groups and threat.swaps > 0):
+        return None
+    return float((right & (radius > _farthest(rows, threat))).mean())
+
+
 def _farthest(rows: FloatArray, threat: ThreatModel) -> FloatArray:
     """L2 distance in robust σ from each row to the farthest corner of its box, (n,)."""
-    unit = np.where(threat.scale > 0, threat.scale, 1.0)
-    return np.asarray(np.sqrt(((threat.reach(rows) / unit) ** 2).sum(axis=1)))
+    low, high = threat.box(rows)
+    reach = np.nan_to_num(np.maximum(high - rows, rows - low))
+    return np.asarray(np.sqrt(((reach / np.where(threat.scale > 0, threat.scale, 1.0)) ** 2).sum(axis=1)))
 
 
 class _Voters:
@@ -124,7 +134,7 @@ class _Voters:
         rng: np.random.Generator,
     ) -> None:
         self.target, self.rows, self.rng, self.threat = target, rows, rng, threats[0]
-        movable: BoolArray = np.any([threat.movable for threat in threats], axis=0)
+        movable: BoolArray = np.any([threat.boxed for threat in threats], axis=0)
         self.spread = np.where(movable, smoothing.sigma * self.threat.scale, 0.0)
 
     def count(self, draws: int) -> NDArray[np.int_]:

@@ -18,7 +18,7 @@ def swap_options(
 
     Levels that the network cannot tell apart are one option, at the smallest of their costs.
     """
-    if not threat.groups or threat.swaps < 1:
+    if not threat.groups or threat.swaps <= 0:
         return None
     before = _inputs(network, rows, device)
     parts = [_of_group(network, rows, before, group, threat.swaps, device) for group in threat.groups]

@@ -1,5 +1,6 @@
 """Certificates against closed forms, brute force, random points and attacks."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from monitor.errors import BadInput
-from monitor.robustness import Task, ThreatModel
+from monitor.robustness import Task, ThreatModel, feasible
 from monitor.robustness.bounds import hidden_bounds, interval_bounds
 from monitor.robustness.certify import certified, certified_error, output_bounds
 from monitor.robustness.gradient import Search, attack
@@ -219,7 +220,7 @@ def test_the_certified_error_is_above_what_attacks_reach_and_near_it():
     assert most.mean() < 1.15 * reached.mean()
 
 
-N_SWAPPED = 60
+N_SWAPPED = 240
 
 
 def swap_options(width: int = 5) -> SwapOptions:
@@ -232,15 +233,14 @@ def swap_options(width: int = 5) -> SwapOptions:
 
 
 def swapped(rows: np.ndarray, options: SwapOptions) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Every allowed choice of swaps: the rows after it, and which rows could afford it."""
-    delta = options.delta.reshape(N_SWAPPED, 3, 3, -1)
-    return [
-        (
-            rows + sum(delta[:, f, o - 1] for f, o in enumerate(choice) if o),
-            options.budget >= sum(o > 0 for o in choice),
-        )
-        for choice in product(range(4), repeat=3)
-    ]
+    """Every choice of swaps: the rows after it, and which rows could afford it."""
+    delta, cost = options.delta.reshape(N_SWAPPED, 3, 3, -1), options.cost.reshape(N_SWAPPED, 3, 3)
+    made = []
+    for choice in product(range(4), repeat=3):
+        taken = [(f, o - 1) for f, o in enumerate(choice) if o]
+        points = rows + sum(delta[:, f, o] for f, o in taken)
+        made.append((points, options.budget >= sum(cost[:, f, o] for f, o in taken)))
+    return made
 
 
 def test_swaps_of_a_linear_model_are_bounded_as_brute_force_finds():
@@ -253,8 +253,10 @@ def test_swaps_of_a_linear_model_are_bounded_as_brute_force_finds():
     assert high == pytest.approx(np.nanmax(outputs, axis=0) + 0.1 * np.abs(weight).sum(), abs=1e-9)
 
 
-def test_certified_rows_hold_under_every_choice_of_swaps_and_an_attack_within_it():
+@pytest.mark.parametrize(("dear", "decided"), [(1.0, 0.97), (2.0, 0.97)])
+def test_certified_rows_hold_under_every_choice_of_swaps_and_an_attack_within_it(dear, decided):
     rows, options, threat = normal_rows(N_SWAPPED), swap_options(), ThreatModel.linf(epsilon=0.02)
+    options = SwapOptions(**{**vars(options), "cost": np.where(options.feature == 1, dear, 1.0)})
     target = Target(mlp(), Task.BINARY)
     y = (target.outputs(rows) > 0).astype(float)
     broken = np.zeros(N_SWAPPED, dtype=bool)
@@ -263,8 +265,8 @@ def test_certified_rows_hold_under_every_choice_of_swaps_and_an_attack_within_it
     sure, without = (certified(target, rows, y, threat, swaps=s) for s in (options, None))
     assert not (sure & broken).any()
     assert (sure <= without).all()
-    assert (sure | broken).mean() > 0.7
-    assert sure[options.budget > 0].sum() > 5
+    assert (sure | broken).mean() >= decided
+    assert sure[options.budget > 0].sum() > 20
 
 
 def test_swaps_beyond_the_budget_and_lists_of_unequal_length():
@@ -272,5 +274,58 @@ def test_swaps_beyond_the_budget_and_lists_of_unequal_length():
     target, box = Target(mlp(), Task.BINARY), ThreatModel.linf(epsilon=0.1).box(rows)
     dear = SwapOptions(**{**vars(options), "cost": np.full(len(options.row), 9.0)})
     assert output_bounds(target, *box, swaps=dear) == pytest.approx(np.array(output_bounds(target, *box)))
+    none, threat = SwapOptions(**{**vars(options.of_rows(np.arange(0))), "budget": options.budget}), PLAIN
+    y = (target.outputs(rows) > 0).astype(float)
+    alone, dearly, never = (certified(target, rows, y, threat, swaps=s) for s in (None, dear, none))
+    assert np.array_equal(alone, dearly)
+    assert np.array_equal(alone, never)
     with pytest.raises(BadInput, match="costs above 0"):
         SwapOptions(**{**vars(options), "cost": np.ones(3)})
+
+
+def with_swaps(level: str, swaps: float) -> tuple[Target, np.ndarray, np.ndarray, ThreatModel]:
+    """A network over a category with declared and one with free transitions, a count, a boolean and an amount."""
+    rng, n = np.random.default_rng(0), 150
+    frame = pd.DataFrame(
+        {
+            "amount": rng.lognormal(3, 1, n),
+            "children": rng.choice([0, 0, 0, 1, 2, 3], n),
+            "channel": rng.choice(["app", "web", "shop"], n),
+            "new": rng.random(n) < 0.3,
+            "plan": rng.choice(["a", "b", "c"], n),
+        }
+    )
+    document = Schema.infer(frame, mutable=list(frame)).to_document()
+    document["features"][4]["transitions"] = {"a": {"b": 1.0, "c": 2.0}, "b": {"c": 0.5}}
+    schema = Schema.from_document(document)
+    rows = schema.encode(frame)
+    rows[::10, 2], rows[::7, 1] = 3.0, np.nan  # a level that the schema does not know, and holes
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = build(schema.to_document(), Task.BINARY, {"hidden": (16, 16)})
+    model.preprocess.fit(rows)
+    with torch.no_grad():
+        model.network[-1].bias -= model(torch.tensor(rows)).median()  # as many rows on either side
+    target = Target(model, Task.BINARY)
+    y = (target.outputs(rows) > 0).astype(float)
+    threat = ThreatModel.from_schema(schema, rows, level=level, swaps=swaps)
+    assert len(threat.groups) == 4
+    return target, rows, y, threat
+
+
+@pytest.mark.parametrize("swaps", [0.0, 1.0, 2.0])
+def test_swaps_of_a_threat_model_are_those_that_an_independent_check_allows(swaps):
+    target, rows, y, threat = with_swaps("S3", swaps)
+    broken, still = np.zeros(len(rows), dtype=bool), replace(threat, groups=(), swaps=0.0)
+    for step, channel, flip, plan in product((-2, -1, 0, 1, 2), range(3), (0, 1), range(3)):
+        points = rows.copy()
+        points[:, 1] += step
+        points[:, 2] = np.where(channel == 0, points[:, 2], (channel + points[:, 2]) % 3)
+        points[:, 3] = np.abs(points[:, 3] - flip)
+        points[:, 4] = (points[:, 4] + plan) % 3
+        found = attack(target, points, y, still, Search(steps=5))
+        broken |= feasible(rows, found.rows, threat) & (found.margin < 0)
+    sure = certified(target, rows, y, threat)
+    assert not (sure & broken).any()
+    assert (sure | broken).mean() > 0.97
+    assert min(sure.sum(), broken.sum()) > 10

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -102,13 +104,25 @@ def test_only_what_can_move_is_disturbed_and_whole_numbers_stay_whole():
             return super().predict_proba(np.nan_to_num(asked))
 
     threats = [ThreatModel.from_schema(schema, rows, level=level) for level in ("S1", "S3")]
-    certify_smoothed(Target(Watched(), Task.BINARY), rows, Y, threats, Smoothing(selection=5, samples=20))
+    found = certify_smoothed(Target(Watched(), Task.BINARY), rows, Y, threats, Smoothing(selection=5, samples=20))
+    assert all(share is not None for share in found.certified.values())
     asked = np.concatenate(seen).reshape(-1, *rows.shape)
     assert np.array_equal(asked[:, :, 2], np.broadcast_to(rows[:, 2], asked.shape[:2]))
     assert np.array_equal(asked[:, :, 1], np.round(asked[:, :, 1]))
     assert np.isnan(asked[:, 0, 0]).all()
     assert np.nanmin(asked[:, :, 0]) == 0
     assert (asked[:, 1:, 0] != rows[1:, 0]).mean() > 0.9
+
+
+def test_a_level_at_which_categories_may_change_has_no_certificate_of_smoothing():
+    kinds = {"amount": Kind.NUMERIC, "age": Kind.NUMERIC, "channel": Kind.CATEGORICAL}
+    features = [Feature(name=n, kind=k, mutable=True) for n, k in kinds.items()]
+    schema = Schema((*features[:2], replace(features[2], levels=("app", "web"))))
+    rows = np.column_stack([ROWS[:, :2], ROWS[:, 2] > 0]).astype(float)
+    swapped, boxed = (ThreatModel.from_schema(schema, rows, level="S1", swaps=swaps) for swaps in (1.0, 0.0))
+    for threat, known in ((swapped, False), (boxed, True)):
+        found = certify_smoothed(TARGET, rows, Y, [threat], Smoothing(selection=5, samples=20))
+        assert (found.certified["S1"] is not None) == known
 
 
 def test_regression_and_impossible_settings_are_refused():
