@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from monitor.acts.retraining import expire_due
 from monitor.db.engine import database_now, transaction
 from monitor.db.jobs import reap
+from monitor.jobs.nights import plan_nights
 from monitor.jobs.plan import plan
 
 log = structlog.get_logger()
@@ -39,12 +40,17 @@ def _plan(engine: Engine) -> None:
         plan(session)
 
 
+def _nights(engine: Engine) -> None:
+    with transaction(engine) as session:
+        plan_nights(session, database_now(session))
+
+
 def _expire(engine: Engine) -> None:
     with transaction(engine) as session:
         expire_due(session, database_now(session))
 
 
-_ACTS: dict[str, Callable[[Engine], None]] = {"reap": _reap, "plan": _plan, "expire": _expire}
+_ACTS: dict[str, Callable[[Engine], None]] = {"reap": _reap, "plan": _plan, "nights": _nights, "expire": _expire}
 
 
 def start(engine: Engine, *, every_seconds: float = 1.0) -> BackgroundScheduler:

@@ -38,6 +38,13 @@ def test_every_option_of_check_is_documented():
     assert {name for name in options if f"`{name}" not in page} == set()
 
 
+def test_every_option_of_stress_is_documented():
+    page = (DOCS / "how-to" / "stress.md").read_text()
+    command = typer.main.get_command(app).commands["stress"]
+    options = {name for parameter in command.params for name in parameter.opts if name.startswith("--")}
+    assert {name for name in options if f"`{name}" not in page} == set()
+
+
 def test_every_decision_note_is_numbered_once():
     numbers = [path.name[:4] for path in sorted((DOCS / "decisions").glob("0*.md"))]
     assert numbers == [f"{n:04d}" for n in range(1, len(numbers) + 1)]

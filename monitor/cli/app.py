@@ -19,6 +19,7 @@ from monitor.cli import (
     processes,
     report,
     segments,
+    stressing,
     threats,
 )
 from monitor.cli.demo import command as demo
@@ -32,7 +33,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (demo, platform, look, models, checking, processes):
+for group in (demo, platform, look, models, checking, stressing, processes):
     group.register(app)
 app.add_typer(database.app, name="db")
 app.add_typer(models.app, name="model")

@@ -177,6 +177,30 @@ def _alert(session: "Session", number: int) -> "Alert":
     return found
 
 
+def parse_nights(text: str) -> tuple[int | None, int]:
+    """The hour and the days between two nights.
+
+    >>> parse_nights("2/7"), parse_nights("off")
+    ((2, 7), (None, 1))
+    """
+    hour, _, days = text.strip().partition("/")
+    if hour == "off" and not days:
+        return None, 1
+    if not hour.isdecimal() or (days and not days.isdecimal()):
+        raise BadInput(f"expected an hour such as 2, an hour and days such as 2/7, or off, got {text!r}")
+    return int(hour), int(days or 1)
+
+
+def nights_in_words(settings: "ModelSettings", *, asked: bool) -> list[str]:
+    """When the long stress tests run, where that was asked or is not the default."""
+    hour, days = settings.nightly_hour, settings.nightly_every_days
+    if not asked and (hour, days) == (type(settings).nightly_hour, type(settings).nightly_every_days):
+        return []
+    if hour is None:
+        return ["no long stress tests at night"]
+    return [f"long stress tests {'every night' if days == 1 else f'every {days} days'} from {hour}:00 UTC"]
+
+
 @models.app.command("set")
 def set_detection(
     model: ModelArgument,
@@ -194,22 +218,39 @@ def set_detection(
             show_default=False,
         ),
     ] = None,
+    nights: Annotated[
+        str | None,
+        typer.Option(
+            "--nights", help="Hour (UTC) of the long stress tests, 2 by default; 2/7: every seven days; off.",
+            show_default=False,
+        ),
+    ] = None,
     home: HomeOption = None,
 ) -> None:  # fmt: skip
-    """Say what the drift detector is asked for; without options, show it. It holds from the next window on."""
+    """Say what the drift detector is asked for, and when long stress tests run; without options, show it.
+
+    It holds from the next window, or night, on.
+    """
     from monitor.acts.detection import configure_detection
+    from monitor.acts.stress import configure_nights
     from monitor.cli.actor import COMMAND_LINE
     from monitor.db.engine import database_now
     from monitor.db.registry import model_named
 
     asked = dict(parse_override(text) for text in features or ())
+    hour, every_days = parse_nights(nights) if nights is not None else (None, 1)
     with open_door(home) as door, door.transaction() as session:
         settings = configure_detection(
             session, model_named(session, model), sensitivity=sensitivity, incidents=incidents, per_days=per_days,
             features=asked, by=COMMAND_LINE, now=database_now(session),
         )  # fmt: skip
+        if nights is not None:
+            settings = configure_nights(
+                session, model_named(session, model), hour=hour, every_days=every_days, by=COMMAND_LINE,
+                now=database_now(session),
+            )  # fmt: skip
         replayed = _replayed(session, model_named(session, model))
-    for sentence in (*detection_in_words(settings), *replayed):
+    for sentence in (*detection_in_words(settings), *nights_in_words(settings, asked=nights is not None), *replayed):
         print(f"{model}: {sentence}")
 
 

@@ -291,7 +291,7 @@ def reset(home: HomeOption = None, yes: Annotated[bool, typer.Option("--yes", he
         raise typer.Exit(1)
     supervisor.stop_supervisor(settings)
     stop_embedded(settings)
-    for name in ("artifacts", "logs", "run", "postgres", "demo"):
+    for name in ("artifacts", "logs", "run", "postgres", "demo", "campaigns"):
         shutil.rmtree(settings.home / name, ignore_errors=True)
     say(f"deleted what Holdfast stored under {settings.home}")
 

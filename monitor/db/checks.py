@@ -84,7 +84,10 @@ class WindowVerdict(Base):
 
 
 class Campaign(Base):
-    """One stress test of one version on the rows of a window; `purpose`: registration, tick, candidate, drill."""
+    """One stress test of one version on the rows of a window.
+
+    `purpose`: registration, tick, candidate, drill, command, nightly (recent rows), nightly_reference.
+    """
 
     __tablename__ = "campaigns"
     __table_args__ = (Index("ix_campaigns_version", "version_id", "starts"),)
@@ -98,7 +101,7 @@ class Campaign(Base):
     starts: Mapped[datetime]
     ends: Mapped[datetime]
     seed: Mapped[int]
-    report: Mapped[Json]  # CampaignReport.to_document()
+    report: Mapped[Json]  # CampaignReport.to_document(); outside ticks also which rows, and which of them were lost
     created_at: Mapped[CreatedAt]
 
 

@@ -27,6 +27,8 @@ class ModelSettings:
     `monitor.performance.tolerance`). `sampling_rate` is the share of rows kept as traces; profiles count all.
     `incidents` and `per_days` are the false-alarm budget of feature drift, `overrides` holds a
     `monitor.drift.FeatureOverride` document by feature. `stress_level` is the level that alerts and gates read.
+    `nightly_hour` is the hour of the day (UTC, by the clock) at which the long stress tests begin, every
+    `nightly_every_days` days; None: never.
     """
 
     window_seconds: int = 86_400
@@ -43,6 +45,8 @@ class ModelSettings:
     overrides: Json = field(default_factory=dict)
     stress_level: str = "S2"
     stress_every_windows: int = 7
+    nightly_hour: int | None = 2
+    nightly_every_days: int = 1
     policy: bool = True  # may propose retraining by itself
 
     @property

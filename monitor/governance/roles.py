@@ -40,6 +40,7 @@ class Action(StrEnum):
     REGISTER = "register"
     CONFIGURE = "configure"
     ORDER_REPORT = "order_report"
+    STRESS = "run_stress_test"
     MANAGE_USERS = "manage_users"
     READ_AUDIT = "read_audit"
 
@@ -65,6 +66,7 @@ _WHO: dict[Action, frozenset[Role]] = {
     Action.REGISTER: _OPERATORS,
     Action.CONFIGURE: _OPERATORS,
     Action.ORDER_REPORT: _OPERATORS | _DECIDERS | {Role.AUDITOR},
+    Action.STRESS: _OPERATORS | _DECIDERS,
     Action.MANAGE_USERS: frozenset({Role.ADMIN}),
     Action.READ_AUDIT: frozenset({Role.AUDITOR, Role.ADMIN}),
 }

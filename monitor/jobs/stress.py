@@ -1,6 +1,5 @@
 """Is the model more fragile on today's data? A stress tick on recent labelled traces, held against registration."""
 
-import json
 import tempfile
 import time
 from functools import partial
@@ -21,17 +20,17 @@ from monitor.errors import BadInput
 from monitor.jobs.child import run_in_child
 from monitor.jobs.context import Tools
 from monitor.jobs.due import Due
+from monitor.jobs.robust_stream import Step, registered_stream, state_of, step
 from monitor.jobs.samples import judged, numbers, reference_sample
 from monitor.jobs.stream import Check, Measurement, Outcome, Subject, advance
-from monitor.jobs.stress_child import Headline, stress_test
+from monitor.jobs.stress_child import WORK, Found, Headline, read_found, stress_test, write_work
+from monitor.jobs.stress_rows import MOST_READ, chosen_rows
 from monitor.robustness import reality_cap
+from monitor.robustness.wording import budget_of, fragile_features
 from monitor.schema import FloatArray, Schema
 
 TICK_ROWS = 512
-REGISTRATION_ROWS = 1_024
-_POSITIVES = 0.25  # at least this share where there are as many: an AUC of six positives says nothing
-_MOST_READ = 20_000
-_WORK = "monitor.jobs.stress_child:run"
+REGISTRATION_ROWS = 4_096  # the error of the registration is what limits how soon a fall is found
 
 
 def run(tools: Tools, job: Claimed) -> None:
@@ -54,13 +53,14 @@ def baseline_for(
         return {}
     threshold = _operating_threshold(model, rows, targets) if task == "classification" else None
     cap = reality_cap(schema, rows, targets) if task == "classification" else None
-    chosen = _chosen(targets, REGISTRATION_ROWS, task, seed)
-    _, headline = stress_test(
+    chosen = chosen_rows(targets, REGISTRATION_ROWS, task, seed)
+    report, headline = stress_test(
         model, rows[chosen], targets[chosen], reference=rows, level=settings.stress_level,
         threshold=threshold, cap=cap, seed=seed, most=REGISTRATION_ROWS, clock=time.perf_counter,
     )  # fmt: skip
     return {
         "stress": headline.to_document() | {"reality_cap": cap},
+        "stress_stream": registered_stream(report, headline.level, targets[chosen]),
         "corrupted_auc": headline.corrupted_auc,
         "operating_threshold": threshold,
     }
@@ -69,20 +69,6 @@ def baseline_for(
 def _operating_threshold(model: LoadedModel, rows: FloatArray, y: FloatArray) -> float:
     """The score above which as many rows lie as there are positives."""
     return float(np.quantile(model.predict_score(rows), 1 - (y > 0).mean()))
-
-
-def _chosen(y: FloatArray, most: int, task: str, seed: int) -> "np.ndarray[Any, np.dtype[np.intp]]":
-    """At most `most` rows in their order, with a quarter of positives where the data have so many."""
-    rng = np.random.default_rng(seed)
-    if len(y) <= most:
-        return np.arange(len(y))
-    if task != "classification":
-        return np.sort(rng.choice(len(y), most, replace=False))
-    positive, negative = np.flatnonzero(y == 1), np.flatnonzero(y != 1)
-    wanted = min(positive.size, max(int(most * _POSITIVES), round(most * positive.size / len(y))))
-    wanted = max(wanted, most - negative.size)
-    taken = rng.choice(positive, wanted, replace=False), rng.choice(negative, most - wanted, replace=False)
-    return np.sort(np.concatenate(taken))
 
 
 def _prepare(tools: Tools, session: Session, subject: Subject, due: list[Due]) -> Check:
@@ -96,7 +82,7 @@ def _check(
     tools: Tools, session: Session, subject: Subject, manifest: Manifest, reference: FloatArray | None, due: Due
 ) -> Outcome:
     frame = read_traces(
-        session, subject.model, due.window, version=subject.version.name, labelled=True, limit=_MOST_READ
+        session, subject.model, due.window, version=subject.version.name, labelled=True, limit=MOST_READ
     )
     rows = judged(frame, subject.model.task, subject.settings)
     encoded = manifest.schema_of_features.encode(rows.frame)
@@ -104,21 +90,50 @@ def _check(
         sentence = f"{len(rows.y)} labelled rows of the period, and both classes are needed to stress the model"
         return Outcome(status="insufficient", sentence=sentence, rows=len(rows.y))
     seed = subject.version.id * 1_000_003 + int(due.window.start.timestamp()) // 60
-    chosen = _chosen(rows.y, TICK_ROWS, subject.model.task, seed)
+    chosen = chosen_rows(rows.y, TICK_ROWS, subject.model.task, seed)
     known = encoded if reference is None else reference
     try:
-        report, headline = _in_child(tools, subject, manifest, encoded[chosen], rows.y[chosen], known, seed)
+        found = _in_child(tools, subject, manifest, encoded[chosen], rows.y[chosen], known, seed)
     except BadInput as error:
         return Outcome(status="error", sentence=str(error), rows=len(chosen))
-    registered = _registered(subject)
-    below = registered is not None and headline.fell_below(registered)
+    stream = step(session, subject, due.window.start, found.lost, rows.y[chosen])
+    return _outcome(found, _registered(subject), stream, seed, rows=len(chosen))
+
+
+def _outcome(found: Found, registered: Headline | None, stream: Step | None, seed: int, *, rows: int) -> Outcome:
+    """Two rules, either of which fires: the headline fell below its interval, or more rows are lost than were."""
+    fell = registered is not None and found.headline.fell_below(registered)
+    alarm = stream is not None and stream.alarm
+    fragile = [vars(one) for one in fragile_features(found.report)]
     return Outcome(
-        rows=len(chosen),
-        sentence=_sentence(headline, registered, below),
-        document={"headline": headline.to_document(), "below_registration": below},
-        measurements=(_measurement(headline, registered, below), *_corrupted(headline)),
-        after=partial(_store, report, seed),
-    )
+        rows=rows,
+        sentence=_sentence(found.headline, registered, fell) + (f"; {stream.sentence}" if stream and alarm else ""),
+        document={
+            "headline": found.headline.to_document(), "below_registration": fell or alarm, "fragile": fragile,
+            "budget": _budget(found), "stream": stream.to_document() if stream else None,
+        },
+        measurements=(_measurement(found.headline, registered, fell), *_lost(stream), *_corrupted(found.headline)),
+        detector_state=state_of(stream) if stream else None,
+        after=partial(_store, found.report, seed),
+    )  # fmt: skip
+
+
+def _budget(found: Found) -> str:
+    """What the attack was allowed, the features first that it leans on."""
+    level = next(one for one in found.report["levels"] if one["level"] == found.headline.level)
+    return budget_of(level, [one.feature for one in fragile_features(found.report)])
+
+
+def _lost(stream: Step | None) -> tuple[Measurement, ...]:
+    if stream is None:
+        return ()
+    facts = stream.to_document()
+    found = Measurement(
+        subject="lost_to_attack", metric="lost_to_attack", statistic=facts["lost"], e_value=facts["evidence"],
+        threshold=facts["needed"], effect=facts["lost"] - facts["registered"], fired=stream.alarm,
+        sentence=stream.sentence if stream.alarm else "", detail={"level": stream.registered.level},
+    )  # fmt: skip
+    return (found,)
 
 
 def _registered(subject: Subject) -> Headline | None:
@@ -135,24 +150,15 @@ def _in_child(
     y: FloatArray,
     reference: FloatArray,
     seed: int,
-) -> tuple[dict[str, Any], Headline]:
-    baseline = subject.version.baseline
-    given = {
-        "manifest": manifest.to_document(),
-        "store": str(tools.store.root),
-        "factories": sorted(tools.factories),
-        "level": subject.settings.stress_level,
-        "threshold": baseline.get("operating_threshold"),
-        "cap": (baseline.get("stress") or {}).get("reality_cap"),
-        "seed": seed,
-    }
+) -> Found:
     with tempfile.TemporaryDirectory(prefix="holdfast-stress-") as name:
         folder = Path(name)
-        (folder / "given.json").write_text(json.dumps(given), encoding="utf-8")
-        np.savez(folder / "rows.npz", rows=rows, y=y, reference=reference)
-        run_in_child(_WORK, folder, tools=tools)
-        found = json.loads((folder / "found.json").read_text(encoding="utf-8"))
-    return found["report"], Headline.from_document(found["headline"])
+        write_work(
+            folder, rows, y, reference, manifest=manifest, store=tools.store, factories=tools.factories,
+            baseline=subject.version.baseline, level=subject.settings.stress_level, seed=seed,
+        )  # fmt: skip
+        run_in_child(WORK, folder, tools=tools)
+        return read_found(folder)
 
 
 def _sentence(headline: Headline, registered: Headline | None, below: bool) -> str:

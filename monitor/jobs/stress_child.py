@@ -1,15 +1,17 @@
-"""One stress tick from files to files, so that a model that crashes or leaks ends its own process alone."""
+"""One stress test from files to files, so that a model that crashes or leaks ends its own process alone."""
 
+import base64
 import importlib
 import json
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.special import logit
 
 from monitor.artifacts.load import LoadedModel, load_model
@@ -17,12 +19,18 @@ from monitor.artifacts.manifest import Manifest
 from monitor.artifacts.store import Store
 from monitor.errors import BadInput
 from monitor.jobs.child import OnProgress
+from monitor.jobs.folder_bank import FolderBank, replace_durably
 from monitor.performance.intervals import delong
-from monitor.robustness import CampaignReport, LevelResult, Plan, Task, ThreatModel, run_campaign
-from monitor.robustness.target import Target
+from monitor.robustness import CampaignReport, LevelResult, Task, ThreatModel, run_campaign
+from monitor.robustness.bank import Bank
+from monitor.robustness.lost import lost_rows, registered_cut
+from monitor.robustness.plan import Plan, plan_named
+from monitor.robustness.target import Model, Target
+from monitor.robustness.threat_model import SIGMA_LEVELS
 from monitor.schema import FloatArray
 from monitor.training.networks import FACTORIES, Factory
 
+WORK = "monitor.jobs.stress_child:run"
 _WORDS = {"robust_auc": "robust AUC", "robust_accuracy": "robust accuracy", "robust_mae": "worst-case error"}
 
 
@@ -71,41 +79,129 @@ class Headline:
         return cls(**{**known, "budget": tuple(known["budget"])})
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Found:
+    """What the child wrote: the campaign's document, its headline, and which rows (n,) are lost at its level."""
+
+    report: dict[str, Any]
+    headline: Headline
+    lost: NDArray[np.bool_]
+
+
+def write_work(
+    folder: Path, rows: FloatArray, y: FloatArray, reference: FloatArray, *, manifest: Manifest, store: Store,
+    factories: Iterable[str], baseline: Mapping[str, Any], level: str, seed: int, plan: str = "tick",
+    levels: Sequence[str] | None = None, previous: Mapping[str, Any] | None = None, bank: bool = False,
+) -> None:  # fmt: skip
+    """What the child reads; `given.json` comes last, so that a folder which has it is whole."""
+    given = {
+        "manifest": manifest.to_document(),
+        "previous": previous,
+        "store": str(store.root),
+        "factories": sorted(factories),
+        "level": level,
+        "levels": list(levels) if levels else None,
+        "plan": plan,
+        "threshold": baseline.get("operating_threshold"),
+        "cap": (baseline.get("stress") or {}).get("reality_cap"),
+        "cut": (baseline.get("stress_stream") or {}).get("cut"),
+        "seed": seed,
+        "bank": bank,
+    }
+    np.savez(folder / "rows.npz", rows=rows, y=y, reference=reference)
+    partial = folder / "given.json.part"
+    partial.write_text(json.dumps(given), encoding="utf-8")
+    replace_durably(partial, folder / "given.json")
+
+
+def read_found(folder: Path) -> Found:
+    """What the child wrote."""
+    found = json.loads((folder / "found.json").read_text(encoding="utf-8"))
+    headline = Headline.from_document(found["headline"])
+    return Found(report=found["report"], headline=headline, lost=unpacked(found["lost"]))
+
+
 def run(folder: Path, on_progress: OnProgress) -> None:
-    """given.json and rows.npz → found.json."""
+    """given.json and rows.npz → found.json; what single attacks found is put down in `bank` on the way."""
     given = json.loads((folder / "given.json").read_text(encoding="utf-8"))
     with np.load(folder / "rows.npz") as arrays:
         rows, y, reference = arrays["rows"], arrays["y"], arrays["reference"]
-    model = load_model(
-        Manifest.from_document(given["manifest"]), Store(given["store"]), factories_named(given["factories"])
-    )
+    store, factories = Store(given["store"]), factories_named(given["factories"])
+    model, previous = (_loaded(given.get(name), store, factories) for name in ("manifest", "previous"))
+    assert model is not None
     report, headline = stress_test(
         model, rows, y, reference=reference, level=given["level"],
         threshold=given["threshold"], cap=given["cap"], seed=given["seed"], most=len(rows), clock=time.perf_counter,
-        on_progress=on_progress,
+        plan=plan_of(given.get("plan", "tick"), given.get("levels")), previous=previous,
+        bank=FolderBank(folder / "bank") if given.get("bank") else None, on_progress=on_progress,
     )  # fmt: skip
-    found = {"report": report.to_document(), "headline": headline.to_document()}
+    cut = given.get("cut")
+    if cut is None:
+        cut = registered_cut(report, headline.level)
+    lost = lost_rows(report, headline.level, cut=cut)
+    found = {"report": report.to_document(), "headline": headline.to_document(), "lost": packed(lost)}
     (folder / "found.json").write_text(json.dumps(found), encoding="utf-8")
+
+
+def _loaded(document: dict[str, Any] | None, store: Store, factories: dict[str, Factory]) -> LoadedModel | None:
+    return load_model(Manifest.from_document(document), store, factories) if document else None
+
+
+def plan_of(name: str, levels: Sequence[str] | None = None) -> Plan:
+    """A plan by its name, at its own levels or at others."""
+    plan = plan_named(name)
+    unknown = set(levels or ()) - set(SIGMA_LEVELS)
+    if unknown:
+        raise BadInput(f"expected a level among {', '.join(SIGMA_LEVELS)}, got {', '.join(sorted(unknown))}")
+    return replace(plan, levels=tuple(levels)) if levels else plan
+
+
+def packed(lost: NDArray[np.bool_]) -> dict[str, Any]:
+    """Which rows are lost, as text that JSON can hold."""
+    return {"rows": len(lost), "bits": base64.b64encode(np.packbits(lost).tobytes()).decode()}
+
+
+def unpacked(document: Mapping[str, Any]) -> NDArray[np.bool_]:
+    """The rows that `packed` wrote, shape (n,).
+
+    >>> unpacked(packed(np.array([True, False, True]))).tolist()
+    [True, False, True]
+    """
+    bits = np.frombuffer(base64.b64decode(document["bits"]), dtype=np.uint8)
+    return np.unpackbits(bits, count=int(document["rows"])).astype(np.bool_)
 
 
 def stress_test(
     model: LoadedModel, rows: FloatArray, y: FloatArray, *, reference: FloatArray, level: str,
     threshold: float | None, cap: float | None, seed: int, most: int, clock: Callable[[], float],
+    plan: str | Plan = "tick", previous: LoadedModel | None = None, bank: Bank | None = None,
     on_progress: OnProgress = lambda _: None,
 ) -> tuple[CampaignReport, Headline]:  # fmt: skip
-    """A campaign of the plan `tick` on all given rows, and its headline at `level`."""
+    """A campaign on all given rows, and its headline at `level`; what breaks `previous` is tried on the model too."""
     threat = ThreatModel.from_schema(model.schema, reference, level=level, reality_cap=cap)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # a worker shares its machine with others
     try:
         report = run_campaign(
-            model.under_attack, rows, y, threat, plan=Plan(name="tick", rows=most), seed=seed, schema=model.schema,
-            reference=reference, task=model.task, threshold=_in_outputs(model, threshold), clock=clock,
+            model.under_attack, rows, y, threat, plan=replace(plan_named(plan), rows=most), seed=seed,
+            schema=model.schema, reference=reference, task=model.task, threshold=_in_outputs(model, threshold),
+            previous=_comparable(previous, model), bank=bank, clock=clock,
             progress=lambda share, said: on_progress({"done": round(100 * share), "total": 100, "sentence": said}),
         )  # fmt: skip
         return report, _headline(model, report, y, level)
     finally:
         torch.set_num_threads(threads)
+
+
+def _comparable(previous: LoadedModel | None, model: LoadedModel) -> Model | None:
+    """The model before this one, where both read the same columns."""
+    if previous is None or _columns(previous) != _columns(model):
+        return None
+    return previous.under_attack
+
+
+def _columns(model: LoadedModel) -> list[tuple[str, str, tuple[str, ...]]]:
+    return [(feature.name, str(feature.kind), feature.levels) for feature in model.schema.features]
 
 
 def factories_named(names: Iterable[str]) -> dict[str, Factory]:

@@ -29,6 +29,7 @@ HANDLERS = {  # imported when first needed: torch and Evidently cost seconds
     "check_segments": "monitor.jobs.check_segments:run",
     "check_performance": "monitor.jobs.check_performance:run",
     "stress": "monitor.jobs.stress:run",
+    "campaign": "monitor.jobs.campaigns:run",
     "check_evidently": "monitor.jobs.check_evidently:run",
     "fit_reference": "monitor.jobs.fit_reference:run",
     "deliver": "monitor.jobs.deliver:run",

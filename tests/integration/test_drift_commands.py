@@ -168,6 +168,8 @@ def test_the_detector_is_set_and_shown_from_the_command_line(holdfast: Commands,
         "fraud: amount: muted: shown, never alarms",
     ]
     assert holdfast.well("model", "set", "fraud") == told
+    assert "long stress tests every 7 days from 3:00 UTC" in holdfast.well("model", "set", "fraud", "--nights", "3/7")
+    assert "no long stress tests at night" in holdfast.well("model", "set", "fraud", "--nights", "off")
     assert "amount" not in holdfast.well("model", "set", "fraud", "--feature", "amount:default")
     for wrong, sentence in {
         "amount": "expected FEATURE:tolerance=.1,weight=0",
