@@ -27,12 +27,21 @@ def _rows(first: int, last: int) -> pd.DataFrame:
     return pd.concat([World().day(number) for number in range(first, last)], ignore_index=True)
 
 
-def stressed(engine: Engine, folder: Path, *, days: int = 2, labels: bool = True, **settings: object) -> Tools:
-    """The model `fraud` with its artefact and registration, its reference and some days after it."""
+def stressed(
+    engine: Engine, folder: Path, *, days: int = 2, labels: bool = True, lost: dict[str, int] | None = None,
+    **settings: object,
+) -> Tools:  # fmt: skip
+    """The model `fraud` with its artefact and registration, its reference and some days after it.
+
+    `lost` takes the place of the rows that the registration lost, so that today's are more.
+    """
     tools = tools_for(engine, folder)
     manifest = attach_trained(_trained(), tools.store, schema=schema())
     model = load_model(manifest, tools.store)
-    baseline = baseline_for(model, _rows(-4, 0), schema(), ModelSettings(positive="1"), task="classification")
+    chosen = ModelSettings(positive="1", **settings)
+    baseline = baseline_for(model, _rows(-4, 0), schema(), chosen, task="classification")
+    if lost is not None:
+        baseline["stress_stream"]["lost"] = lost
     register(engine, World(), manifest=manifest, baseline=baseline, **settings)
     if days:
         serve_days(engine, World(), REFERENCE_DAYS, REFERENCE_DAYS + days, labels=labels)

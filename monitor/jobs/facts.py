@@ -59,6 +59,11 @@ class Known:
         return document.get("name") if document and document.get("detected") else None
 
     @property
+    def fragile(self) -> dict[str, Any]:
+        """What the stress test found of the features that it leans on, {} unless it fell below its registration."""
+        return self.runs["stress"].document if self.facts.stress_below_registration else {}
+
+    @property
     def rows(self) -> int:
         counted = self.runs.get("quality") or self.runs.get("drift")
         return counted.rows if counted else 0

@@ -117,9 +117,16 @@ def _robustness(model: str, known: Known, *, fragile: bool) -> Signal:
         severity=Severity.PAGE if known.facts.realised_drop else Severity.TICKET,
         verdict=known.judgement.verdict,
         effect=known.facts.evasion.statistic if fragile and known.facts.evasion else 0.0,
-        culprits=(known.evading,) if fragile and known.evading else (),
+        culprits=_leaned_on(known) if fragile else (),
         sentence=known.judgement.sentence,
     )
+
+
+def _leaned_on(known: Known) -> tuple[str, ...]:
+    """The feature in which somebody adapts to the model, else those that the attack leans on."""
+    if known.evading:
+        return (known.evading,)
+    return tuple(entry["feature"] for entry in known.fragile.get("fragile", ()))
 
 
 def _still_fragile(session: Session, known: Known) -> bool:

@@ -7,6 +7,8 @@ from monitor.alerts import AlertKind, AlertSnapshot, Message, Notice, Severity, 
 from monitor.jobs.facts import Known
 from monitor.jobs.signals import SCHEMA
 from monitor.performance import Verdict
+from monitor.robustness.report import FragileFeature
+from monitor.robustness.wording import feature_sentence
 
 _TITLES = {
     Verdict.PIPELINE_BREAK: "pipeline break, not drift",
@@ -33,11 +35,12 @@ def fired_message(model: str, signal: Signal, known: Known, snapshot: AlertSnaps
         own,
         f"{known.judgement.sentence}" if signal.cause != SCHEMA else "",
         *_features(known, signal),
+        *_fragile(known, signal),
         _since(snapshot),
         "" if snapshot.bad_windows == 1 else why,
     )
     return Message(
-        title=f"{model}: {title_of(signal)}{_when(snapshot)}",
+        title=f"{model}: {title_of(signal, evading=known.evading is not None)}{_when(snapshot)}",
         severity=Severity(snapshot.severity),
         lines=tuple(line for line in dict.fromkeys(told) if line),
         do=do,
@@ -66,14 +69,15 @@ def _over(signal: Signal, snapshot: AlertSnapshot) -> str:
     return signal.cause if signal.kind is AlertKind.EVIDENTLY else _TITLES[snapshot.verdict]
 
 
-def title_of(signal: Signal) -> str:
-    """The problem in a few words."""
+def title_of(signal: Signal, *, evading: bool = False) -> str:
+    """The problem in a few words; `evading` when somebody was seen to adapt to the model."""
     if signal.kind is AlertKind.EVIDENTLY:
         return f"Evidently's {signal.cause.partition(':')[2]} fired on {', '.join(signal.culprits[:_SHOWN_CULPRITS])}"
     if signal.cause == SCHEMA and signal.culprits:
         return f"{_and_more(signal.culprits)} came into use: the schema changed, not the world"
     if signal.kind is AlertKind.ROBUSTNESS and signal.culprits:
-        return f"somebody adapts to the model in {signal.culprits[0]}"
+        adapts = f"somebody adapts to the model in {signal.culprits[0]}"
+        return adapts if evading else f"more fragile than at registration, by {_and_more(signal.culprits)}"
     if signal.kind is AlertKind.DRIFT and signal.verdict is Verdict.PENDING_LABELS and signal.culprits:
         return f"{_and_more(signal.culprits)} moved; labels will tell whether it hurts"
     return _TITLES[signal.verdict]
@@ -108,6 +112,16 @@ def _features(known: Known, signal: Signal) -> list[str]:
     features = known.runs["drift"].document.get("features", {})
     told = [features[name].get("sentence", "") for name in known.facts.moved[:_SHOWN_CULPRITS] if name in features]
     return [f"{sentence}." for sentence in told if sentence]
+
+
+def _fragile(known: Known, signal: Signal) -> list[str]:
+    """What the attack leaned on, and how far it was allowed to move it."""
+    if signal.kind is not AlertKind.ROBUSTNESS or not known.fragile:
+        return []
+    told = [feature_sentence(FragileFeature(**entry)) for entry in known.fragile.get("fragile", ())]
+    budget = known.fragile.get("budget")
+    moved = [f"An attacker may move {budget}."] if budget else []
+    return [*(f"{sentence[0].upper()}{sentence[1:]}." for sentence in told), *moved]
 
 
 def _advice(advice: str) -> tuple[str, str]:

@@ -129,7 +129,9 @@ def _metric(version: Version, history: list[Json]) -> Json:
 def _campaign(session: Session, version: Version, level: str) -> Json:
     """The last stress test in short, beside the one at registration."""
     last = session.scalar(
-        select(Campaign).where(Campaign.version_id == version.id).order_by(Campaign.starts.desc(), Campaign.id.desc())
+        select(Campaign)
+        .where(Campaign.version_id == version.id, Campaign.purpose.in_(("registration", "tick", "candidate")))
+        .order_by(Campaign.starts.desc(), Campaign.id.desc())
     )
     if last is None:
         return {}
