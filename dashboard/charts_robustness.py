@@ -7,11 +7,14 @@ import plotly.graph_objects as go
 
 from dashboard import palette, times
 from dashboard.charts import framed
-from monitor.db.read_robustness import CampaignView
+from monitor.db.read_campaign import CampaignView, Level
 
 
-def accuracy_by_level(campaigns: Sequence[CampaignView]) -> go.Figure:
-    """The band certified–attacked over ε of the first campaign, and robust AUC of each."""
+def accuracy_by_level(campaigns: Sequence[CampaignView], feature: str | None = None) -> go.Figure:
+    """The band certified–attacked over ε of the first campaign, and robust AUC of each.
+
+    Beneath each level stands how far an attacker may move `feature`, in raw units.
+    """
     figure = go.Figure()
     first = campaigns[0]
     ticks = ["clean", *(level.level for level in first.levels)]
@@ -35,8 +38,18 @@ def accuracy_by_level(campaigns: Sequence[CampaignView]) -> go.Figure:
         )  # fmt: skip
     label = "mean absolute error" if first.is_regression else "share, or AUC"
     figure.update_yaxes(title=label, tickformat="" if first.is_regression else ".0%", fixedrange=True)
-    figure.update_xaxes(title="level of attack", type="category", fixedrange=True)
-    return framed(figure, 380, below=64)
+    figure.update_xaxes(
+        title="level of attack" if feature is None else f"level of attack, and how far {feature} may move",
+        type="category", fixedrange=True, tickmode="array", tickvals=ticks, tickangle=0,
+        ticktext=["clean", *(_tick_text(level, feature) for level in first.levels)],
+    )  # fmt: skip
+    return framed(figure, 400, below=64 if feature is None else 96)
+
+
+def _tick_text(level: Level, feature: str | None) -> str:
+    """A level and the size of its budget, on lines of their own so that a phone shows them all."""
+    budget = "" if feature is None else level.budgets.get(feature, "stands still")
+    return f"{level.level}<br>{budget.replace(' … ', ' …<br>')}" if budget else level.level
 
 
 def _band(figure: go.Figure, campaign: CampaignView, ticks: list[str]) -> None:
@@ -83,19 +96,51 @@ def _robust_auc(figure: go.Figure, campaign: CampaignView, colour: str) -> None:
     )  # fmt: skip
 
 
+def fragile_features(campaign: CampaignView) -> go.Figure:
+    """How often the attack moved each feature, and how many of the broken rows it repairs by itself."""
+    found = campaign.features[::-1]
+    names = [one.feature for one in found]
+    figure = go.Figure()
+    for label, shares, colour in (
+        ("moved", [one.moved for one in found], palette.SKY),
+        ("repairs alone when put back", [one.repaired for one in found], palette.VERMILION),
+    ):
+        figure.add_bar(
+            x=shares, y=names, orientation="h", name=label, marker={"color": colour},
+            hovertemplate="%{y}: %{x:.0%} of the broken rows<extra>" + label + "</extra>",
+        )  # fmt: skip
+    figure.update_xaxes(tickformat=".0%", range=[0, 1], fixedrange=True, title="share of the broken rows")
+    figure.update_yaxes(automargin=True, fixedrange=True, type="category")
+    return framed(figure.update_layout(barmode="group", bargap=0.25), 130 + 44 * len(names), below=56)
+
+
 def _budget(budget: tuple[str, ...]) -> str:
     return "<br>".join([*budget[:6], f"and {len(budget) - 6} more"] if len(budget) > 6 else budget)
 
 
-def noise_grid(campaign: CampaignView) -> go.Figure:
-    """Quality under each family of noise by severity: AUC where there is one, else accuracy or error."""
-    noise = campaign.noise
-    by_auc = noise["auc"].notna().all()
-    column = "auc" if by_auc else "quality"
-    clean = campaign.clean_auc if by_auc and campaign.clean_auc is not None else campaign.clean
+NOISE_FIGURES = {
+    "AUC": "auc",
+    "Accuracy": "quality",
+    "Flip rate": "flip_rate",
+    "Calibration error": "calibration_error",
+}
+
+
+def noise_figures(campaign: CampaignView) -> list[str]:
+    """The figures that every cell of the grid has; the error takes the place of the accuracy for values."""
+    known = [name for name, column in NOISE_FIGURES.items() if campaign.noise[column].notna().all()]
+    return [name for name in known if not (campaign.is_regression and name == "Flip rate")]
+
+
+def noise_grid(campaign: CampaignView, figure_name: str) -> go.Figure:
+    """One figure under each family of noise by severity, the worst family on top; the colour is the loss."""
+    noise, column = campaign.noise, NOISE_FIGURES[figure_name]
+    grows = column in ("flip_rate", "calibration_error") or (column == "quality" and campaign.is_regression)
     grid = noise.pivot_table(index="family", columns="severity", values=column)
-    grid = grid.loc[grid.min(axis=1).sort_values(ascending=not campaign.is_regression).index]
-    loss = (grid - clean if campaign.is_regression else clean - grid).clip(lower=0)
+    worst = grid.max(axis=1) if grows else grid.min(axis=1)
+    grid = grid.loc[worst.sort_values(ascending=not grows).index]
+    clean = {"auc": campaign.clean_auc or 0.0, "quality": campaign.clean}.get(column, 0.0)
+    loss = ((grid - clean) if grows else (clean - grid)).clip(lower=0)
     strengths = noise.assign(text=noise["strength"].map("{:.3g}".format) + " " + noise["unit"].fillna("")).pivot_table(
         index="family", columns="severity", values="text", aggfunc="first"
     )
@@ -113,22 +158,45 @@ def noise_grid(campaign: CampaignView) -> go.Figure:
     return framed(figure, 80 + 30 * len(grid)).update_layout(margin={"t": 32})
 
 
+_SCHEDULED = ("registration", "tick", "candidate")  # joined by a line; the others are points
+_SYMBOLS = {"nightly": "diamond", "command": "star"}
+
+
 def tick_history(ticks: pd.DataFrame, level: str) -> go.Figure:
-    """The headline figure of every campaign, and the clean one above it."""
+    """The headline figure of every campaign, the clean one above it, and the last night on the reference as a line."""
     figure = go.Figure()
     colours = (palette.BLUE, palette.GREEN, palette.PURPLE)
     for version, colour in zip(dict.fromkeys(ticks["version"]), colours, strict=False):
-        part = ticks[ticks["version"] == version]
+        of_version = ticks[ticks["version"] == version]
+        scheduled = of_version[of_version["purpose"].isin(_SCHEDULED)]
         for column, dash, symbol in (("clean", "dot", "circle-open"), ("robust", "solid", "square")):
-            figure.add_scatter(
-                x=times.axis(part["starts"]), y=part[column], mode="lines+markers", name=f"{version}: {column}",
-                line={"color": colour, "dash": dash, "width": 1.5}, marker={"symbol": symbol, "size": 7},
-                customdata=part[["purpose", "rows"]],
-                hovertemplate="%{y:.3f}, %{customdata[0]}, n = %{customdata[1]:,}",
-            )  # fmt: skip
+            _points(figure, scheduled, column, f"{version}: {column}", colour, symbol, dash=dash)
+        for purpose, symbol in _SYMBOLS.items():
+            part = of_version[of_version["purpose"] == purpose]
+            if len(part):
+                _points(figure, part, "robust", f"{version}: {part['words'].iloc[0]}", colour, symbol)
+    nights = ticks[ticks["purpose"] == "nightly_reference"]
+    if len(nights):
+        figure.add_hline(
+            nights["robust"].iloc[-1], line={"color": palette.GREY, "dash": "dash", "width": 1.5},
+            annotation_text="last night, on the reference", annotation_position="bottom left",
+        )  # fmt: skip
     figure.update_yaxes(title=f"AUC clean and at {level}", fixedrange=True)
     figure.update_xaxes(fixedrange=True)
     return framed(figure, 300)
+
+
+def _points(
+    figure: go.Figure, part: pd.DataFrame, column: str, name: str, colour: str, symbol: str, *, dash: str = ""
+) -> None:
+    """Campaigns of one kind; with `dash` joined by a line."""
+    figure.add_scatter(
+        x=times.axis(part["ends"]), y=part[column], mode="lines+markers" if dash else "markers", name=name,
+        line={"color": colour, "dash": dash or "solid", "width": 1.5},
+        marker={"symbol": symbol, "size": 9, "color": colour},
+        customdata=part[["words", "rows"]],
+        hovertemplate="%{y:.3f}, %{customdata[0]}, n = %{customdata[1]:,}",
+    )  # fmt: skip
 
 
 CURVE_NAMES = {"loss": "training rows", "clean": "held out, clean", "robust": "held out, attacked"}

@@ -1,115 +1,118 @@
-"""What it takes to break a model: the newest campaign by level, the noise grid, and how ticks went over time."""
+"""What it takes to break a model: its newest campaigns, what runs just now, and how ticks went over time."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Self
+from typing import Any
 
 import pandas as pd
 from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
-from monitor.db.checks import Campaign
+from monitor.db.checks import Campaign, CheckRun
+from monitor.db.jobs import LIVE, Job
+from monitor.db.read_campaign import WORDS, CampaignView, Level, campaign_view
 from monitor.db.registry import ModelSettings, Version, model_named
+from monitor.db.retraining import Progress
+from monitor.performance.intervals import wilson
 
-NOISE = ("family", "severity", "strength", "unit", "quality", "auc", "flip_rate")
+__all__ = ["CampaignView", "Level", "Recency", "RobustnessHistory", "Running", "robustness_history", "running_tests"]
+
+_ASIDE = ("drill", "nightly_reference")  # never what the page is about by itself
 
 
 @dataclass(frozen=True, kw_only=True)
-class Level:
-    """One level of attack of a campaign; accuracies in [0, 1], for regression mean absolute errors."""
+class Recency:
+    """The share of rows lost to the attack on recent rows and on the reference; `difference` with its 95 % interval."""
 
     level: str
-    epsilon: float
-    clean: float
-    attacked: float
-    certified: float | None
+    recent: float
+    reference: float
     low: float
     high: float
-    constant: float | None
-    robust_auc: float | None
-    worst_recall: float | None
-    budget: tuple[str, ...]
-    beyond_reality: bool
-
-    @classmethod
-    def of(cls, document: Mapping[str, Any]) -> Self:
-        """A level as `CampaignReport.to_document` holds it."""
-        low, high = document.get("interval") or (document["attacked"], document["attacked"])
-        return cls(
-            level=document["level"],
-            epsilon=document["epsilon"],
-            clean=document["clean"],
-            attacked=document["attacked"],
-            certified=document.get("certified"),
-            low=low,
-            high=high,
-            constant=document.get("constant"),
-            robust_auc=document.get("robust_auc"),
-            worst_recall=document.get("worst_recall"),
-            budget=tuple(entry["text"] for entry in document.get("raw_budget", ())),
-            beyond_reality=bool(document.get("beyond_reality")),
-        )
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class CampaignView:
-    """One stress test as the views show it; `noise` has one row a family and severity."""
-
-    id: int
-    version: str
-    purpose: str
-    plan: str
-    starts: datetime
-    ends: datetime
-    rows: int
-    task: str
-    clean: float
-    clean_auc: float | None
-    corrupted_auc: float | None
-    levels: tuple[Level, ...]
-    noise: pd.DataFrame
-    flags: tuple[tuple[str, str], ...]
-    seconds: float | None
 
     @property
-    def is_regression(self) -> bool:
-        return self.task == "regression"
+    def difference(self) -> float:
+        return self.recent - self.reference
 
-    def level(self, name: str) -> Level | None:
-        return next((level for level in self.levels if level.level == name), None)
+    @property
+    def sentence(self) -> str:
+        """Whether the model is more fragile on today's data."""
+        verdict = "more fragile" if self.low > 0 else "less fragile" if self.high < 0 else "no more fragile"
+        difference, low, high = (f"{100 * share:+.1f}" for share in (self.difference, self.low, self.high))
+        return (
+            f"At {self.level} {100 * self.recent:.1f} % of recent rows are lost to the attack, "
+            f"{100 * self.reference:.1f} % of the reference's ({difference} points [{low}, {high}]): "
+            f"{verdict} on today's data."
+        ).replace("-", "−")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """A stress test that is queued or running, or the last one that ended without a campaign."""
+
+    job_id: int
+    purpose: str
+    plan: str
+    version: str
+    state: str
+    asked_by: str
+    share: float
+    sentence: str
+
+    @property
+    def is_live(self) -> bool:
+        return self.state in LIVE
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RobustnessHistory:
-    """The newest campaign of the champion, that of the newest candidate, and the headline figure of every tick.
+    """The newest campaign of each purpose of the champion, that of the newest candidate, and the figure of every tick.
 
-    `registered` is the champion's robust AUC at `level` when it was registered.
+    `registered` is the champion's robust AUC at `level` when it was registered; `stream` what the last tick says of the
+    stream of lost rows: lost, registered, evidence, needed, alarm.
     """
 
     model: str
     level: str
+    campaigns: tuple[CampaignView, ...]
     newest: CampaignView | None
     registered: float | None
     candidate: CampaignView | None
     ticks: pd.DataFrame
+    stream: dict[str, Any]
 
     @property
     def headline(self) -> str:
-        if self.newest is None:
+        return self.headline_of(self.newest)
+
+    def headline_of(self, shown: CampaignView | None) -> str:
+        """What a campaign says at the level that gates."""
+        if shown is None:
             return "No stress test has run yet"
-        at = self.newest.level(self.level)
+        at = shown.level(self.level)
         if at is None:
-            return f"The newest campaign did not attack at {self.level}"
-        if self.newest.is_regression:
+            return f"This campaign did not attack at {self.level}"
+        if shown.is_regression:
             return f"At {self.level} the mean absolute error grows {at.clean:.3g} → {at.attacked:.3g}"
-        if at.robust_auc is not None and self.newest.clean_auc is not None:
-            return f"At {self.level} the AUC falls {self.newest.clean_auc:.2f} → {at.robust_auc:.2f}{self._since()}"
+        if at.robust_auc is not None and shown.clean_auc is not None:
+            return f"At {self.level} the AUC falls {shown.clean_auc:.2f} → {at.robust_auc:.2f}{self._since(at)}"
         return f"At {self.level} {at.attacked:.0%} of decisions are still right, of {at.clean:.0%}"
 
-    def _since(self) -> str:
-        now = self.newest.level(self.level) if self.newest else None
-        if self.registered is None or now is None or now.robust_auc is None:
+    @property
+    def recency(self) -> Recency | None:
+        """The newest night on recent rows against the newest on the reference, where both are of one level."""
+        of = {campaign.purpose: campaign for campaign in self.campaigns}
+        recent, reference = of.get("nightly"), of.get("nightly_reference")
+        if recent is None or reference is None or recent.lost is None or reference.lost is None:
+            return None
+        if recent.lost_at is None or recent.lost_at != reference.lost_at or recent.version != reference.version:
+            return None
+        low, high = _newcombe(recent.lost, recent.rows, reference.lost, reference.rows)
+        return Recency(level=recent.lost_at, recent=recent.lost, reference=reference.lost, low=low, high=high)
+
+    def _since(self, now: Level) -> str:
+        if self.registered is None or now.robust_auc is None:
             return ""
         change = now.robust_auc - self.registered
         return (
@@ -124,21 +127,72 @@ def robustness_history(session: Session, name: str, *, last: int = 90) -> Robust
     rows = session.execute(
         select(Campaign, Version.name)
         .join(Version, Version.id == Campaign.version_id)
-        .where(Campaign.model_id == model.id)
-        .order_by(Campaign.starts.desc(), Campaign.id.desc())
+        .where(Campaign.model_id == model.id, Campaign.purpose != "drill")
+        .order_by(Campaign.id.desc())
         .limit(last)
     ).all()
-    serving = [row for row in rows if row[0].version_id == model.champion_id and row[0].purpose != "drill"]
     champion = session.get(Version, model.champion_id) if model.champion_id else None
+    campaigns = _newest_of_each([row for row in rows if row[0].version_id == model.champion_id])
     candidates = [row for row in rows if row[0].purpose == "candidate" and row[0].version_id != model.champion_id]
     return RobustnessHistory(
         model=model.name,
         level=level,
-        newest=_view(*serving[0]) if serving else None,
+        campaigns=campaigns,
+        newest=_leading(campaigns, level),
         registered=_registered(champion, level),
-        candidate=_view(*candidates[0]) if candidates else None,
-        ticks=_ticks([row for row in rows if row[0].purpose != "drill"], level),
+        candidate=campaign_view(*candidates[0]) if candidates else None,
+        ticks=_ticks(rows, level),
+        stream=_stream(session, champion),
     )
+
+
+def running_tests(session: Session, name: str) -> list[Running]:
+    """The model's stress tests that are queued or running, else the last that a person asked for and that failed."""
+    model = model_named(session, name)
+    rows = session.execute(
+        select(Job, Version.name, Progress)
+        .join(Version, Version.id == Job.payload["version_id"].as_integer())
+        .outerjoin(Progress, Progress.job_id == Job.id)
+        .where(Job.kind == "campaign", Version.model_id == model.id)
+        .order_by(Job.id.desc())
+        .limit(12)
+    ).all()
+    live = [_running(*row) for row in rows if row[0].state in LIVE]
+    if live or not rows:
+        return live[::-1]
+    newest = _running(*rows[0])
+    told = newest.state == "dead" or (newest.state == "done" and rows[0][2] is not None and rows[0][2].total == 0)
+    return [newest] if told and newest.purpose == "command" else []
+
+
+def _running(job: Job, version: str, progress: Progress | None) -> Running:
+    said = progress.sentence if progress else "waiting for a worker" if job.state == "queued" else "begins"
+    return Running(
+        job_id=job.id,
+        purpose=job.payload["purpose"],
+        plan=job.payload["plan"],
+        version=version,
+        state=job.state,
+        asked_by=job.created_by,
+        share=progress.done / progress.total if progress and progress.total else 0.0,
+        sentence=(job.last_error or said) if job.state == "dead" else said,
+    )
+
+
+def _newest_of_each(rows: Sequence[Row[Campaign, str]]) -> tuple[CampaignView, ...]:
+    """The newest campaign of each purpose, the newest first."""
+    newest: dict[str, CampaignView] = {}
+    for campaign, version in rows:
+        if campaign.purpose not in newest:
+            newest[campaign.purpose] = campaign_view(campaign, version)
+    return tuple(newest.values())
+
+
+def _leading(campaigns: Sequence[CampaignView], level: str) -> CampaignView | None:
+    """The newest that attacked at the level that gates; a night on the reference only for want of another."""
+    preferred = [one for one in campaigns if one.purpose not in _ASIDE]
+    at_level = [one for one in preferred if one.level(level) is not None]
+    return next(iter([*at_level, *preferred, *campaigns]), None)
 
 
 def _registered(champion: Version | None, level: str) -> float | None:
@@ -148,35 +202,33 @@ def _registered(champion: Version | None, level: str) -> float | None:
     return known
 
 
-def _view(campaign: Campaign, version: str) -> CampaignView:
-    report = campaign.report
-    return CampaignView(
-        id=campaign.id,
-        version=version,
-        purpose=campaign.purpose,
-        plan=campaign.plan,
-        starts=campaign.starts,
-        ends=campaign.ends,
-        rows=report.get("n_rows", 0),
-        task=report.get("task", "classification"),
-        clean=report["clean"],
-        clean_auc=report.get("clean_auc"),
-        corrupted_auc=report.get("mean_corrupted_auc"),
-        levels=tuple(Level.of(level) for level in report.get("levels", ())),
-        noise=pd.DataFrame(report.get("noise", ()), columns=list(NOISE)),
-        flags=tuple((flag["name"], flag["sentence"]) for flag in report.get("audit", ())),
-        seconds=(report.get("cost") or {}).get("seconds"),
-    )
+def _stream(session: Session, champion: Version | None) -> dict[str, Any]:
+    if champion is None:
+        return {}
+    chosen = select(CheckRun.document["stream"]).where(CheckRun.version_id == champion.id, CheckRun.kind == "stress")
+    found: dict[str, Any] | None = session.scalar(chosen.order_by(CheckRun.ends.desc(), CheckRun.id.desc()).limit(1))
+    return found or {}
 
 
 def _ticks(rows: Sequence[Row[Campaign, str]], level: str) -> pd.DataFrame:
     """One row a campaign: robust AUC at the level that gates, or accuracy (error) where the task has no AUC."""
     found = []
     for campaign, version in rows:
-        at = _view(campaign, version).level(level)
+        report = campaign.report
+        at = next((entry for entry in report.get("levels", ()) if entry["level"] == level), None)
         if at is not None:
-            robust = at.attacked if at.robust_auc is None else at.robust_auc
-            clean = at.clean if at.robust_auc is None else campaign.report.get("clean_auc")
-            found.append((campaign.starts, version, campaign.purpose, clean, robust, campaign.report.get("n_rows", 0)))
-    frame = pd.DataFrame(found, columns=["starts", "version", "purpose", "clean", "robust", "rows"])
-    return frame.sort_values("starts", ignore_index=True)
+            by_auc = at.get("robust_auc") is not None
+            clean, robust = (report.get("clean_auc"), at["robust_auc"]) if by_auc else (at["clean"], at["attacked"])
+            words = WORDS.get(campaign.purpose, campaign.purpose)
+            found.append(
+                (campaign.ends, version, campaign.purpose, words, clean, robust, report.get("n_rows", 0))
+            )  # fmt: skip
+    frame = pd.DataFrame(found, columns=["ends", "version", "purpose", "words", "clean", "robust", "rows"])
+    return frame.sort_values("ends", ignore_index=True, kind="stable")
+
+
+def _newcombe(p: float, n: int, q: float, m: int) -> tuple[float, float]:
+    """Newcombe's hybrid 95 % interval of p − q for independent shares of n and m rows (Stat. Med. 17, 1998)."""
+    (low_p, high_p), (low_q, high_q) = wilson(p * n, n), wilson(q * m, m)
+    difference = p - q
+    return difference - math.hypot(p - low_p, high_q - q), difference + math.hypot(high_p - p, q - low_q)

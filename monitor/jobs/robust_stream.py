@@ -54,10 +54,10 @@ class Step:
         since, level = self.stream.since, self.registered.level
         before = self.registered.shares.expected_in(since)
         rows = sum(since.rows.values())
-        evidence = min(self.stream.evidence, BUDGET_TICKS)
+        evidence = f"{'≥ ' if self.alarm else ''}{min(self.stream.evidence, BUDGET_TICKS):,.0f}"
         return (
-            f"{100 * since.share:.1f} % of {rows:,} rows are lost to the attack at {level}, {100 * before:.1f} % of such "
-            f"rows were at registration (evidence {'≥ ' if self.alarm else ''}{evidence:,.0f} : 1)"
+            f"{100 * since.share:.1f} % of {rows:,} rows are lost to the attack at {level}, "
+            f"{100 * before:.1f} % of such rows were at registration (evidence {evidence} : 1)"
         )
 
     def to_document(self) -> dict[str, Any]:

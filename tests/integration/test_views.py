@@ -13,7 +13,7 @@ from monitor.db.checks import CheckRun, Finding
 from monitor.db.engine import transaction
 from monitor.db.jobs import Job
 from monitor.db.registry import Model, Monitor, Version
-from monitor.db.retraining import Proposal
+from monitor.db.retraining import Progress, Proposal
 from monitor.governance.roles import Actor, Role
 from tests.seeded import populate
 
@@ -280,3 +280,44 @@ def _submit(app: AppTest, label: str, *, last: bool = False) -> AppTest:
     """Press the button of a form."""
     found = [button for button in app.button if button.label == label]
     return found[-1 if last else 0].click().run()
+
+
+@pytest.mark.usefixtures("fraud")
+def test_the_robustness_view_speaks_in_raw_units_and_names_what_breaks_the_model():
+    app = view("robustness", model="fraud")
+    words = said(app)
+    assert "Restoring amount alone repairs 62 % of the broken rows" in words
+    assert "At S2 16.0 % of recent rows are lost to the attack, 9.0 % of the reference's" in words
+    assert "more fragile on today's data" in words
+    assert app.selectbox(key="feature").value == "amount"
+    assert {"Rows that", "Attack"} <= {column for table in app.dataframe for column in table.value.columns}
+    old = view("robustness", model="fraud", campaign="registration")
+    assert old.title[0].value.startswith("At S2 the AUC falls 0.81 → 0.75")
+
+
+@pytest.mark.usefixtures("fraud")
+def test_a_stress_test_is_ordered_watched_and_stopped(engine: Engine):
+    with transaction(engine) as session:
+        session.execute(update(Version).values(flavour="torch"))
+    app = view("robustness", model="fraud").button(key="run-stress").click().run()
+    assert "The stress test is queued" in app.success[0].value
+    (job,) = _campaign_jobs(engine)
+    assert (job.payload["plan"], job.payload["purpose"], job.payload["on"]) == ("tick", "command", None)
+    assert app.button(key="cancel-stress").label == "Stop it"
+    with transaction(engine) as session:
+        session.add(Progress(job_id=job.id, done=40, total=100, sentence="attack at S2"))
+    (running,) = queries.running_tests("fraud")
+    assert (running.share, running.sentence, running.asked_by) == (0.4, "attack at S2", "ana")
+    view("robustness", model="fraud").button(key="cancel-stress").click().run()
+    assert [one.state for one in _campaign_jobs(engine)] == ["cancelled"]
+
+
+@pytest.mark.usefixtures("fraud")
+def test_who_only_looks_cannot_run_a_stress_test(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(auth, "current_actor", lambda **_: Actor(id="eve", name="Eve", roles=frozenset({Role.VIEWER})))
+    assert view("robustness").button(key="run-stress").disabled
+
+
+def _campaign_jobs(engine: Engine) -> list[Job]:
+    with transaction(engine) as session:
+        return list(session.scalars(select(Job).where(Job.kind == "campaign")))
