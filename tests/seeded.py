@@ -276,25 +276,9 @@ def stress_report(fragility: float = 1.0) -> dict[str, Any]:
 
 def _told(report: dict[str, Any]) -> dict[str, Any]:
     """What a nightly campaign tells beside, where this one did not."""
-    leaned = [
-        {"feature": "amount", "moved": 0.91, "repaired": 0.62, "recovered": 0.7, "typical": 8.2, "unit": "EUR"},
-        {"feature": "distance_km", "moved": 0.74, "repaired": 0.21, "recovered": 0.3, "typical": 2.4, "unit": "km"},
-    ]
-    weak = {
-        "slice": "merchant_category = online",
-        "rows": 118,
-        "flip_rate": 0.31,
-        "interval": [0.23, 0.4],
-        "quality": 0.6,
-    }
-    attack = {"name": "apgd margin", "quality": 0.66, "alone": 11, "infeasible": 0, "gradient_rows": 5_000,
-              "queries": 5_500, "seconds": 0.21}  # fmt: skip
-    for level in report["levels"]:
-        level["attacks"] = level.get("attacks") or [attack, attack | {"name": "one step", "alone": 0, "quality": 0.7}]
     told = {
-        "fragile_features": leaned, "fragile_slices": [weak], "half_broken": 0.31, "area": 0.58,
+        "half_broken": 0.31, "area": 0.58, "snr_at_loss": {"1 %": 31.0, "5 %": 22.5, "10 %": None},
         "minimum": {"q05": 0.02, "q25": 0.11, "median": 0.34, "unbroken": 0.22},
-        "snr_at_loss": {"1 %": 31.0, "5 %": 22.5, "10 %": None},
     }  # fmt: skip
     return report | {name: value for name, value in told.items() if not report.get(name)}
 

@@ -5,6 +5,7 @@ import signal
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partialmethod
 from pathlib import Path
 from threading import Thread
 
@@ -118,6 +119,32 @@ def test_a_killed_child_costs_no_rows_and_the_next_attempt_goes_on_in_its_folder
     assert campaign.report["n_rows"] == len(before) == 200
     assert campaign.ends < model_of(engine).watermark
     assert not folder.exists()
+
+
+def test_an_attack_that_was_put_down_before_a_crash_is_not_run_again(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    tools, put = stressed(engine, tmp_path), FolderBank.put
+    order(engine)
+    keys: list[str] = []
+
+    def put_down(bank: FolderBank, key: str, arrays: dict[str, np.ndarray], *, most: int) -> None:
+        put(bank, key, arrays)
+        keys.append(key)
+        if len(keys) == most:
+            raise RuntimeError("a crash")
+
+    monkeypatch.setattr(FolderBank, "put", partialmethod(put_down, most=2))
+    work(tools)
+    done, keys[:] = set(keys), []
+    with transaction(engine) as session:
+        session.execute(update(Job).values(run_at=database_now(session)))
+    monkeypatch.setattr(FolderBank, "put", partialmethod(put_down, most=1_000))
+    work(tools)
+    assert len(done) == 2
+    assert keys
+    assert done.isdisjoint(keys)
+    assert [campaign.purpose for campaign in rows_of(engine, Campaign)] == ["command"]
 
 
 def kill_the_child(home: Path) -> None:
