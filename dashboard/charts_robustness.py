@@ -1,5 +1,6 @@
 """Figures of the Robustness and Retraining views."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -8,6 +9,8 @@ import plotly.graph_objects as go
 from dashboard import palette, times
 from dashboard.charts import framed
 from monitor.db.read_campaign import CampaignView, Level
+
+_NARROW = 10  # characters beneath a level, so that six of them stand side by side on a phone
 
 
 def accuracy_by_level(campaigns: Sequence[CampaignView], feature: str | None = None) -> go.Figure:
@@ -49,7 +52,7 @@ def accuracy_by_level(campaigns: Sequence[CampaignView], feature: str | None = N
 def _tick_text(level: Level, feature: str | None) -> str:
     """A level and the size of its budget, on lines of their own so that a phone shows them all."""
     budget = "" if feature is None else level.budgets.get(feature, "stands still")
-    return f"{level.level}<br>{budget.replace(' … ', ' …<br>')}" if budget else level.level
+    return "<br>".join([level.level, *textwrap.wrap(budget, _NARROW, break_long_words=False)])
 
 
 def _band(figure: go.Figure, campaign: CampaignView, ticks: list[str]) -> None:
@@ -109,7 +112,9 @@ def fragile_features(campaign: CampaignView) -> go.Figure:
             x=shares, y=names, orientation="h", name=label, marker={"color": colour},
             hovertemplate="%{y}: %{x:.0%} of the broken rows<extra>" + label + "</extra>",
         )  # fmt: skip
-    figure.update_xaxes(tickformat=".0%", range=[0, 1], fixedrange=True, title="share of the broken rows")
+    figure.update_xaxes(
+        tickformat=".0%", range=[0, 1.03], dtick=0.25, fixedrange=True, title="share of the broken rows"
+    )  # fmt: skip
     figure.update_yaxes(automargin=True, fixedrange=True, type="category")
     return framed(figure.update_layout(barmode="group", bargap=0.25), 130 + 44 * len(names), below=56)
 

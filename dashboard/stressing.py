@@ -14,7 +14,7 @@ from monitor.errors import NotAllowed
 from monitor.governance.roles import Action, Actor, authorize
 
 REFRESH_SECONDS = 2
-PLANS = {"tick": "a second: 512 rows", "nightly": "minutes: everything"}
+PLANS = {"tick": "tick: a second, 512 rows", "nightly": "nightly: minutes, everything"}
 ROWS = {"": "the newest rows", "reference": "the reference"}
 
 
@@ -37,8 +37,8 @@ def show_order(model: str) -> None:
     for one in queries.running_tests(model):
         st.caption(f":material/info: The last one that was asked for found nothing: {states.plain(one.sentence)}.")
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        plan = st.selectbox("Takes", list(PLANS), format_func=PLANS.__getitem__, key="stress-plan", width=210)
-        on = st.selectbox("On", list(ROWS), format_func=ROWS.__getitem__, key="stress-on", width=190)
+        plan = st.selectbox("Plan", list(PLANS), format_func=PLANS.__getitem__, key="stress-plan", width=260)
+        on = st.selectbox("Rows", list(ROWS), format_func=ROWS.__getitem__, key="stress-on", width=190)
         st.button(
             "Run a stress test", key="run-stress", on_click=_order, args=(model, plan, on or None),
             disabled=bool(refusal), help=refusal or "The workers run it; the checks of windows may wait for it.",
@@ -76,7 +76,7 @@ def _order(model: str, plan: str, on: str | None) -> None:
         job_id = acts.order_stress_test(session, row, champion(session, row), plan=plan, on=on, by=actor, now=now)
         if job_id is None:
             return "A stress test of this version is under way already."
-        return "The stress test is queued; this page shows how far it is, and then what it found."
+        return "The stress test is queued; the top of this page shows how far it is, and then what it found."
 
     actions.perform(act)
 

@@ -19,7 +19,10 @@ def _pick(history: RobustnessHistory, newest: CampaignView) -> CampaignView:
     asked = st.query_params.get("campaign", newest.purpose)
     first = list(names).index(asked if asked in names else newest.purpose)
     chosen = st.selectbox("Campaign", list(names), index=first, format_func=names.__getitem__, width=340)
-    st.query_params["campaign"] = chosen
+    if chosen != newest.purpose:
+        st.query_params["campaign"] = chosen
+    else:  # so that the next newest one is shown when it comes
+        st.query_params.pop("campaign", None)
     return by_purpose[chosen]
 
 
@@ -120,7 +123,7 @@ def _history(history: RobustnessHistory) -> None:
 
 
 def _order(history: RobustnessHistory) -> None:
-    st.subheader("Now", divider="gray")
+    st.subheader("Stress it now", divider="gray")
     stressing.show_order(history.model)
 
 

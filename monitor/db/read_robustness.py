@@ -18,8 +18,6 @@ from monitor.performance.intervals import wilson
 
 __all__ = ["CampaignView", "Level", "Recency", "RobustnessHistory", "Running", "robustness_history", "running_tests"]
 
-_ASIDE = ("drill", "nightly_reference")  # never what the page is about by itself
-
 
 @dataclass(frozen=True, kw_only=True)
 class Recency:
@@ -189,8 +187,8 @@ def _newest_of_each(rows: Sequence[Row[Campaign, str]]) -> tuple[CampaignView, .
 
 
 def _leading(campaigns: Sequence[CampaignView], level: str) -> CampaignView | None:
-    """The newest that attacked at the level that gates; a night on the reference only for want of another."""
-    preferred = [one for one in campaigns if one.purpose not in _ASIDE]
+    """The newest that attacked at the level that gates; one on the reference only for want of another."""
+    preferred = [one for one in campaigns if one.on != "reference"]
     at_level = [one for one in preferred if one.level(level) is not None]
     return next(iter([*at_level, *preferred, *campaigns]), None)
 
@@ -216,7 +214,8 @@ def _ticks(rows: Sequence[Row[Campaign, str]], level: str) -> pd.DataFrame:
     for campaign, version in rows:
         report = campaign.report
         at = next((entry for entry in report.get("levels", ()) if entry["level"] == level), None)
-        if at is not None:
+        aside = report.get("on") == "reference" and campaign.purpose != "nightly_reference"
+        if at is not None and not aside:  # rows of long ago are no part of how it went
             by_auc = at.get("robust_auc") is not None
             clean, robust = (report.get("clean_auc"), at["robust_auc"]) if by_auc else (at["clean"], at["attacked"])
             words = WORDS.get(campaign.purpose, campaign.purpose)

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from monitor.artifacts import Manifest, Store
 from monitor.artifacts.load import LoadedModel, load_model
 from monitor.jobs.child import OnProgress
-from monitor.jobs.stress_child import Headline, factories_named, stress_test
+from monitor.jobs.stress_child import Headline, factories_named, in_outputs, registered_stream, stress_test
 from monitor.jobs.train_child import TARGET, one_thread
-from monitor.robustness import reality_cap
+from monitor.robustness import Task, reality_cap
 from monitor.schema import FloatArray
 
 WORK = "monitor.jobs.compare_child:run"
@@ -31,13 +31,15 @@ class Measurements:
     """One version on the held-out rows.
 
     `learned` are its scores on the rows before them, which its operating threshold comes from; `held` those on the
-    held-out rows. `report` is the campaign's document, `latency_p95_ms` of scoring one row.
+    held-out rows. `report` is the campaign's document, `stream` what later ticks hold their lost rows against,
+    `latency_p95_ms` of scoring one row.
     """
 
     learned: FloatArray
     held: FloatArray
     report: dict[str, Any]
     headline: Headline
+    stream: dict[str, Any]
     reality_cap: float | None
     latency_p95_ms: float
 
@@ -73,6 +75,7 @@ def read_measurements(folder: Path, names: Sequence[str]) -> dict[str, Measureme
                 held=scores[f"{name}.held"],
                 report=facts[name]["report"],
                 headline=Headline.from_document(facts[name]["headline"]),
+                stream=facts[name]["stream"],
                 reality_cap=facts[name]["reality_cap"],
                 latency_p95_ms=facts[name]["latency_p95_ms"],
             )
@@ -113,13 +116,18 @@ def _measured(
         model, rows[chosen], y[chosen], reference=rows[:cut], level=given["level"], threshold=None, cap=cap, seed=seed,
         most=STRESSED_ROWS, clock=time.perf_counter,
     )  # fmt: skip
+    scored = model.predict_score(rows)
+    threshold = None
+    if model.task is Task.BINARY:
+        threshold = in_outputs(model, float(np.quantile(scored[:cut], 1 - (y[:cut] > 0).mean())))
     facts = {
         "report": report.to_document(),
         "headline": headline.to_document(),
+        "stream": registered_stream(report, headline.level, y[chosen], threshold=threshold),
         "reality_cap": cap,
         "latency_p95_ms": _latency(model, rows[cut:]),
     }
-    return facts, model.predict_score(rows)
+    return facts, scored
 
 
 def _chosen(y: FloatArray, task: str, seed: int) -> NDArray[np.intp]:

@@ -250,5 +250,6 @@ def _baseline(material: Material, clean: Measured, side: _Side, found: Measureme
         "limit": limit,
         "operating_threshold": side.threshold if material.task is Task.BINARY else None,
         "stress": found.headline.to_document() | {"reality_cap": found.reality_cap},
+        "stress_stream": found.stream,
         "corrupted_auc": found.report["mean_corrupted_auc"],
     }

@@ -13,8 +13,6 @@ from sqlalchemy.orm import Session
 from monitor.db.checks import CheckRun
 from monitor.errors import BadInput
 from monitor.jobs.stream import Subject
-from monitor.robustness import CampaignReport, Task
-from monitor.robustness.lost import lost_rows, registered_cut
 from monitor.robustness.stream import BUDGET_TICKS, RobustStream, Shares
 from monitor.schema import FloatArray
 
@@ -71,19 +69,12 @@ class Step:
         }
 
 
-def registered_stream(report: CampaignReport, level: str, y: FloatArray) -> dict[str, Any]:
-    """The part of `Version.baseline` that the stream is held against."""
-    cut = registered_cut(report, level)
-    shares = _shares(lost_rows(report, level, cut=cut), y, report.task)
-    return {"level": level, "cut": cut, **shares.to_document()}
-
-
 def step(session: Session, subject: Subject, before: datetime, lost: NDArray[np.bool_], y: FloatArray) -> Step | None:
     """Go on with the stream from the version's last tick until `before`; None when no registration can be compared."""
     registered = Registered.of(subject.version.baseline, subject.settings.stress_level)
     if registered is None:
         return None
-    tick = _shares(lost, y, Task.REGRESSION if subject.model.task == "regression" else Task.BINARY)
+    tick = Shares.of(lost, y, classes=subject.model.task != "regression")
     try:
         stream = _last(session, subject, before).update(registered.shares, tick)
     except BadInput:  # of classes alone that the registration did not have
@@ -95,10 +86,6 @@ def state_of(found: Step) -> bytes:
     """What the next tick goes on from."""
     document = found.stream.to_document() | {"level": found.registered.level}
     return json.dumps(document, sort_keys=True).encode()
-
-
-def _shares(lost: NDArray[np.bool_], y: FloatArray, task: Task) -> Shares:
-    return Shares.of(lost, y, classes=task is not Task.REGRESSION)
 
 
 def _last(session: Session, subject: Subject, before: datetime) -> RobustStream:

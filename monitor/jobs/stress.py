@@ -20,10 +20,10 @@ from monitor.errors import BadInput
 from monitor.jobs.child import run_in_child
 from monitor.jobs.context import Tools
 from monitor.jobs.due import Due
-from monitor.jobs.robust_stream import Step, registered_stream, state_of, step
+from monitor.jobs.robust_stream import Step, state_of, step
 from monitor.jobs.samples import judged, numbers, reference_sample
 from monitor.jobs.stream import Check, Measurement, Outcome, Subject, advance
-from monitor.jobs.stress_child import WORK, Found, Headline, read_found, stress_test, write_work
+from monitor.jobs.stress_child import WORK, Found, Headline, read_found, registered_stream, stress_test, write_work
 from monitor.jobs.stress_rows import MOST_READ, chosen_rows
 from monitor.robustness import reality_cap
 from monitor.robustness.wording import budget_of, fragile_features

@@ -25,6 +25,7 @@ from monitor.robustness import CampaignReport, LevelResult, Task, ThreatModel, r
 from monitor.robustness.bank import Bank
 from monitor.robustness.lost import lost_rows, registered_cut
 from monitor.robustness.plan import Plan, plan_named
+from monitor.robustness.stream import Shares
 from monitor.robustness.target import Model, Target
 from monitor.robustness.threat_model import SIGMA_LEVELS
 from monitor.schema import FloatArray
@@ -184,7 +185,7 @@ def stress_test(
     try:
         report = run_campaign(
             model.under_attack, rows, y, threat, plan=replace(plan_named(plan), rows=most), seed=seed,
-            schema=model.schema, reference=reference, task=model.task, threshold=_in_outputs(model, threshold),
+            schema=model.schema, reference=reference, task=model.task, threshold=in_outputs(model, threshold),
             previous=_comparable(previous, model), bank=bank, clock=clock,
             progress=lambda share, said: on_progress({"done": round(100 * share), "total": 100, "sentence": said}),
         )  # fmt: skip
@@ -204,6 +205,18 @@ def _columns(model: LoadedModel) -> list[tuple[str, str, tuple[str, ...]]]:
     return [(feature.name, str(feature.kind), feature.levels) for feature in model.schema.features]
 
 
+def registered_stream(
+    report: CampaignReport, level: str, y: FloatArray, *, threshold: float | None = None
+) -> dict[str, Any]:
+    """The part of `Version.baseline` that the lost rows of later ticks are held against.
+
+    `threshold` is the operating one in the model's own outputs, where the campaign ran at another.
+    """
+    cut = registered_cut(report, level)
+    lost = lost_rows(report, level, cut=cut, threshold=threshold)
+    return {"level": level, "cut": cut, **Shares.of(lost, y, classes=cut is None).to_document()}
+
+
 def factories_named(names: Iterable[str]) -> dict[str, Factory]:
     """The built-in torch factories, and those of an allow-list of import strings."""
     chosen = dict(FACTORIES)
@@ -214,7 +227,7 @@ def factories_named(names: Iterable[str]) -> dict[str, Factory]:
     return chosen
 
 
-def _in_outputs(model: LoadedModel, threshold: float | None) -> float | None:
+def in_outputs(model: LoadedModel, threshold: float | None) -> float | None:
     """The operating threshold in the model's own outputs: logits of a module, probabilities of a black box."""
     if threshold is None or model.task is not Task.BINARY or model.module is None:
         return threshold if model.task is Task.BINARY else None

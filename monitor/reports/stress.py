@@ -35,12 +35,14 @@ def write_page(folder: Path, document: Json) -> Path:
 
 
 def headline(document: Json) -> str:
-    """What the widest level that does not go beyond reality does to the model."""
-    real = [level for level in document["levels"] if not level["beyond_reality"]] or document["levels"]
-    at = real[-1]
+    """What the level that alerts and gates read does to the model."""
+    gate = document["headline"]["level"]
+    at = next(level for level in document["levels"] if level["level"] == gate)
     if document["task"] == "regression":
-        return f"At {at['level']} the mean absolute error grows {at['clean']:.3g} → {at['attacked']:.3g}"
-    return f"At {at['level']} {at['attacked']:.1%} of decisions are still right, of {at['clean']:.1%}"
+        return f"At {gate} the mean absolute error grows {at['clean']:.3g} → {at['attacked']:.3g}"
+    if at["robust_auc"] is not None and document["clean_auc"] is not None:
+        return f"At {gate} the AUC falls {document['clean_auc']:.2f} → {at['robust_auc']:.2f}"
+    return f"At {gate} {at['attacked']:.1%} of decisions are still right, of {at['clean']:.1%}"
 
 
 def _page(document: Json) -> str:

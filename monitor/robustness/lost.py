@@ -11,11 +11,13 @@ from monitor.schema import FloatArray
 REGISTERED_SHARE = 0.2  # of rows whose error grows beyond the cut at registration, where there are no classes
 
 
-def lost_rows(report: CampaignReport, level: str, *, cut: float | None = None) -> NDArray[np.bool_]:
+def lost_rows(
+    report: CampaignReport, level: str, *, cut: float | None = None, threshold: float | None = None
+) -> NDArray[np.bool_]:
     """Rows that are right on clean data and wrong at the worst point found at `level`, shape (n,).
 
-    For binary models right means on the right side of the operating threshold. For regression a row is lost when the
-    attack adds more than `cut` to its absolute error, in the target's unit.
+    For binary models right means on the right side of the operating threshold (`threshold`, else the campaign's). For
+    regression a row is lost when the attack adds more than `cut` to its absolute error, in the target's unit.
     """
     place = next((i for i, result in enumerate(report.levels) if result.level == level), None)
     if place is None:
@@ -26,7 +28,8 @@ def lost_rows(report: CampaignReport, level: str, *, cut: float | None = None) -
         if cut is None:
             raise BadInput("expected the cut beyond which a grown error counts as lost, got none")
         return np.asarray(_growth(report, worst) > cut)
-    decision = report.threshold if report.threshold is not None else 0.0
+    known_threshold = report.threshold if threshold is None else threshold
+    decision = 0.0 if known_threshold is None else known_threshold
     before, after = (is_right(given, report.y, report.task, decision=decision) for given in (report.outputs, worst))
     return np.asarray(before & ~after)
 

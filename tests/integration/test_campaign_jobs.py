@@ -12,16 +12,18 @@ from threading import Thread
 import numpy as np
 import pytest
 from sqlalchemy import Engine, select, update
+from torch import nn
 
 from monitor.acts.stress import Order, cancel_stress_tests, configure_nights, order_stress_test
 from monitor.db.checks import Campaign
 from monitor.db.engine import database_now, transaction
 from monitor.db.jobs import Job
-from monitor.db.registry import Model, champion, model_named
+from monitor.db.registry import Model, Version, champion, model_named
 from monitor.db.retraining import Progress
 from monitor.errors import BadInput, NotAllowed
 from monitor.governance import Actor
 from monitor.governance.roles import Role
+from monitor.jobs import stress_child
 from monitor.jobs.context import Tools
 from monitor.jobs.folder_bank import FolderBank
 from monitor.jobs.nights import plan_nights
@@ -119,6 +121,24 @@ def test_a_killed_child_costs_no_rows_and_the_next_attempt_goes_on_in_its_folder
     assert campaign.report["n_rows"] == len(before) == 200
     assert campaign.ends < model_of(engine).watermark
     assert not folder.exists()
+
+
+def test_what_breaks_the_champion_before_is_tried_on_this_one(engine: Engine, tmp_path: Path, monkeypatch):
+    tools, given = stressed(engine, tmp_path), []
+    with transaction(engine) as session:
+        serving = champion(session, model_named(session, "fraud"))
+        before = Version(
+            model_id=serving.model_id, number=0, name="v0", state="retired", flavour=serving.flavour,
+            manifest=serving.manifest, manifest_sha256=serving.manifest_sha256,
+        )  # fmt: skip
+        session.add(before)
+        session.flush()
+        serving.replaced_id = before.id
+    run = stress_child.run_campaign
+    monkeypatch.setattr(stress_child, "run_campaign", lambda *a, **k: given.append(k["previous"]) or run(*a, **k))
+    order(engine)
+    assert work(tools)
+    assert [isinstance(one, nn.Module) for one in given] == [True]
 
 
 def test_an_attack_that_was_put_down_before_a_crash_is_not_run_again(

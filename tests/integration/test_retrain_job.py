@@ -89,8 +89,9 @@ def test_the_candidate_has_provenance_baseline_campaign_and_learning_curve(engin
         assert {"snapshot_sha256", "code_version", "packages_sha256", "hardware"} <= set(made["inputs"])
         assert candidate.baseline["metric"]["name"] == "auroc"
         assert candidate.baseline["limit"] < candidate.baseline["metric"]["value"]
-        campaigns = session.scalars(select(Campaign.purpose).where(Campaign.version_id == candidate.id))
-        assert campaigns.all() == ["candidate"]
+        (campaign,) = session.scalars(select(Campaign).where(Campaign.version_id == candidate.id))
+        assert campaign.purpose == "candidate"
+        assert sum(candidate.baseline["stress_stream"]["rows"].values()) == campaign.report["n_rows"]
         progress = session.scalars(select(Progress).where(Progress.proposal_id == number)).one()
         assert "gates: measuring" in progress.sentence
         assert {"epoch", "loss", "clean", "robust"} == set(progress.curve[-1])
