@@ -14,7 +14,7 @@ def breaks(shown: CampaignView) -> None:
     if shown.features:
         st.subheader("What breaks it", divider="gray")
         st.plotly_chart(charts_robustness.fragile_features(shown), config=charts.QUIET, key="features")
-        for found in shown.features[:3]:
+        for found in [one for one in shown.features[:3] if one.repaired > 0]:
             sentence = feature_sentence(found)
             st.text(f"· {sentence[0].upper()}{sentence[1:]}.")
     if shown.slices:

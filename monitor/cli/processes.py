@@ -114,14 +114,14 @@ def worker() -> None:
     """Claim jobs and do them, until told to stop."""
     import torch
 
-    from monitor.jobs.worker import Worker
+    from monitor.jobs.worker import work_beside
 
     settings = Settings.load()
     configure_logging()
     torch.set_num_threads(1)
     tools = make_tools(settings, _given_database(settings))
     stop = _until_told()
-    Worker(tools, name=f"{machine.node()}:{os.getpid()}").run(stop.is_set)
+    work_beside(tools, f"{machine.node()}:{os.getpid()}", stop.is_set)
 
 
 def dashboard() -> None:

@@ -26,7 +26,7 @@ from monitor.jobs.stream import Check, Measurement, Outcome, Subject, advance
 from monitor.jobs.stress_child import WORK, Found, Headline, read_found, registered_stream, stress_test, write_work
 from monitor.jobs.stress_rows import MOST_READ, chosen_rows
 from monitor.robustness import reality_cap
-from monitor.robustness.wording import budget_of, fragile_features
+from monitor.robustness.wording import budget_of, repairing_features
 from monitor.schema import FloatArray, Schema
 
 TICK_ROWS = 512
@@ -104,7 +104,7 @@ def _outcome(found: Found, registered: Headline | None, stream: Step | None, see
     """Two rules, either of which fires: the headline fell below its interval, or more rows are lost than were."""
     fell = registered is not None and found.headline.fell_below(registered)
     alarm = stream is not None and stream.alarm
-    fragile = [vars(one) for one in fragile_features(found.report)]
+    fragile = [vars(one) for one in repairing_features(found.report)]
     return Outcome(
         rows=rows,
         sentence=_sentence(found.headline, registered, fell) + (f"; {stream.sentence}" if stream and alarm else ""),
@@ -121,7 +121,7 @@ def _outcome(found: Found, registered: Headline | None, stream: Step | None, see
 def _budget(found: Found) -> str:
     """What the attack was allowed, the features first that it leans on."""
     level = next(one for one in found.report["levels"] if one["level"] == found.headline.level)
-    return budget_of(level, [one.feature for one in fragile_features(found.report)])
+    return budget_of(level, [one.feature for one in repairing_features(found.report)])
 
 
 def _lost(stream: Step | None) -> tuple[Measurement, ...]:

@@ -3,6 +3,8 @@
 import base64
 import importlib
 import json
+import multiprocessing
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -31,6 +33,7 @@ from monitor.robustness.threat_model import SIGMA_LEVELS
 from monitor.schema import FloatArray
 from monitor.training.networks import FACTORIES, Factory
 
+_MODEST = 10  # a campaign of minutes lets the checks of windows go first
 WORK = "monitor.jobs.stress_child:run"
 _WORDS = {"robust_auc": "robust AUC", "robust_accuracy": "robust accuracy", "robust_mae": "worst-case error"}
 
@@ -125,6 +128,8 @@ def read_found(folder: Path) -> Found:
 def run(folder: Path, on_progress: OnProgress) -> None:
     """given.json and rows.npz → found.json; what single attacks found is put down in `bank` on the way."""
     given = json.loads((folder / "given.json").read_text(encoding="utf-8"))
+    if given.get("bank") and multiprocessing.parent_process() is not None:
+        os.nice(_MODEST)
     with np.load(folder / "rows.npz") as arrays:
         rows, y, reference = arrays["rows"], arrays["y"], arrays["reference"]
     store, factories = Store(given["store"]), factories_named(given["factories"])

@@ -39,7 +39,9 @@ HANDLERS = {  # imported when first needed: torch and Evidently cost seconds
     "retain": "monitor.jobs.retain:run",
     "wake": "monitor.jobs.wake:run",
 }
+_LONG = ("campaign",)
 _IDLE_SECONDS = 0.5
+_PATIENCE_SECONDS = 10.0  # for a child that is being ended
 _LONGEST_ERROR = 2_000
 
 
@@ -98,6 +100,18 @@ class Worker:
                 act(session)
         except LeaseLost:
             log.warning("lost the lease; another worker goes on", job=job.id, kind=job.kind)
+
+
+def work_beside(tools: Tools, name: str, should_stop: Callable[[], bool]) -> None:
+    """Two workers in this process: one for campaigns, which wait for their child for minutes, one for all other jobs.
+
+    With one alone, the windows of the night would be checked when the stress tests of the night are over.
+    """
+    long = Worker(tools, f"{name}/campaigns", kinds=_LONG)
+    beside = threading.Thread(target=long.run, args=(should_stop,), name="campaigns", daemon=True)
+    beside.start()
+    Worker(tools, name, kinds=[kind for kind in HANDLERS if kind not in _LONG]).run(should_stop)
+    beside.join(_PATIENCE_SECONDS)
 
 
 class _Heartbeat:

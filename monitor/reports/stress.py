@@ -59,7 +59,7 @@ rows of {document["starts"][:10]} to {document["ends"][:10]}. {html.escape(docum
 <h2>Levels</h2>{_levels(document)}
 <p class="sub">Certified ≤ true ≤ attacked. No attack moves the best constant predictor.</p>
 {pictures}
-<h2>What breaks it</h2>{_listed(feature_sentences(document, most=10)) or "<p>No feature was told apart.</p>"}
+<h2>What breaks it</h2>{_breaks(document)}
 {_slices(document.get("fragile_slices") or ())}
 </body></html>"""
 
@@ -158,6 +158,11 @@ def _slices(slices: Sequence[Json]) -> str:
         return ""
     told = [f"{one['slice']}: {one['flip_rate']:.0%} of {one['rows']:,} rows flip" for one in slices]
     return f"<h2>Where it breaks most easily</h2>{_listed(told)}"
+
+
+def _breaks(document: Json) -> str:
+    told = [f"{one[0].upper()}{one[1:]}." for one in feature_sentences(document, most=10)]
+    return _listed(told) or "<p>No feature repairs a row by itself.</p>"
 
 
 def _listed(sentences: Sequence[str]) -> str:

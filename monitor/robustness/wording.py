@@ -13,6 +13,11 @@ def fragile_features(report: Mapping[str, Any], most: int = 3) -> tuple[FragileF
     return tuple(one for one in ordered if one.moved > 0)[:most]
 
 
+def repairing_features(report: Mapping[str, Any], most: int = 3) -> tuple[FragileFeature, ...]:
+    """Those among them that repair any row by themselves."""
+    return tuple(one for one in fragile_features(report, most) if one.repaired > 0)
+
+
 def feature_sentence(found: FragileFeature) -> str:
     """What putting one feature back would repair.
 
@@ -31,7 +36,7 @@ def feature_sentence(found: FragileFeature) -> str:
 
 def feature_sentences(report: Mapping[str, Any], most: int = 3) -> tuple[str, ...]:
     """A sentence for each of the most fragile features."""
-    return tuple(feature_sentence(found) for found in fragile_features(report, most))
+    return tuple(feature_sentence(found) for found in repairing_features(report, most))
 
 
 def budget_of(level: Mapping[str, Any], features: Iterable[str] = (), most: int = 3) -> str:

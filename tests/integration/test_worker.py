@@ -1,5 +1,6 @@
 """A worker holds its jobs by leases, stores what went wrong, and gives back what it cannot finish."""
 
+import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -16,7 +17,7 @@ from monitor.jobs import worker as worker_module
 from monitor.jobs.child import run_in_child
 from monitor.jobs.context import Tools, effect
 from monitor.jobs.plan import plan
-from monitor.jobs.worker import Worker
+from monitor.jobs.worker import Worker, work_beside
 from tests.streams import REFERENCE_DAYS, World, register, rows_of, runs_of, serve_days, tools_for
 
 LEASE, BEAT = timedelta(seconds=1), timedelta(milliseconds=200)
@@ -69,6 +70,28 @@ def test_a_long_job_keeps_its_lease_by_heartbeats(engine: Engine, tmp_path: Path
     _queue(engine, "patient")
     Worker(tools_for(engine, tmp_path), "one", lease=LEASE, beat=BEAT).run_once()
     assert _job(engine).state == "done"
+
+
+def test_a_campaign_of_minutes_holds_up_no_other_job(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    over = threading.Event()
+
+    def handle(tools: Tools, job: Claimed) -> None:
+        if job.kind == "campaign":
+            assert over.wait(30)  # until the other job is done
+        with effect(tools, job):
+            pass
+        if job.kind != "campaign":
+            over.set()
+
+    _handle(monkeypatch, handle)
+    for kind in ("campaign", "retain"):
+        _queue(engine, kind)
+
+    def all_done() -> bool:
+        return all(job.state in ("done", "queued") for job in rows_of(engine, Job)) and over.is_set()
+
+    work_beside(tools_for(engine, tmp_path), "one", all_done)
+    assert {job.kind: job.state for job in rows_of(engine, Job)} == {"campaign": "done", "retain": "done"}
 
 
 def test_a_worker_that_lost_its_lease_rolls_back_what_it_wrote(engine: Engine, tmp_path: Path):
