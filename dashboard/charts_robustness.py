@@ -42,11 +42,11 @@ def accuracy_by_level(campaigns: Sequence[CampaignView], feature: str | None = N
     label = "mean absolute error" if first.is_regression else "share, or AUC"
     figure.update_yaxes(title=label, tickformat="" if first.is_regression else ".0%", fixedrange=True)
     figure.update_xaxes(
-        title="level of attack" if feature is None else f"level of attack, and how far {feature} may move",
+        title="level of attack" if feature is None else f"level of attack,<br>and how far {feature} may move",
         type="category", fixedrange=True, tickmode="array", tickvals=ticks, tickangle=0,
         ticktext=["clean", *(_tick_text(level, feature) for level in first.levels)],
     )  # fmt: skip
-    return framed(figure, 400, below=64 if feature is None else 96)
+    return framed(figure, 410, below=64 if feature is None else 104)
 
 
 def _tick_text(level: Level, feature: str | None) -> str:
