@@ -1,7 +1,7 @@
 """From a manifest to a model that scores encoded rows. Hashes are checked first, and no file can run its own code."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,10 @@ class LoadedModel:
     def under_attack(self) -> Model:
         """What `run_campaign` takes: the module where there is one, so that gradients can be used."""
         return self if self.module is None else self.module
+
+    def under(self, declared: Schema) -> "LoadedModel":
+        """The same model, attacked as the model's owner declares now: a manifest never changes, what may move does."""
+        return replace(self, schema=self.schema.with_threats_of(declared))
 
     def predict_score(self, rows: FloatArray) -> FloatArray:
         """The probability of the positive class (n,), of each class (n, k), or the value (n,)."""

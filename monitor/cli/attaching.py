@@ -73,6 +73,18 @@ def attach_artefact(tools: Tools, name: str, request: Request, *, by: Actor) -> 
         return [*told, *_tested(measured, schema)]
 
 
+def registered_anew(session: Session, tools: Tools, model: Model, schema: Schema) -> list[str]:
+    """Stress the champion on its reference as rows may change now, so that later ticks are held against the like."""
+    version = champion(session, model)
+    if version.flavour == "none":
+        return [f"{model.name} {version.name} has no artefact to stress: holdfast model attach {model.name} FILE"]
+    rows = known_rows(session, model, version)
+    loaded = load_model(Manifest.from_document(version.manifest), tools.store, tools.factories).under(schema)
+    measured = baseline_for(loaded, rows, loaded.schema, ModelSettings.of(model), task=model.task)
+    version.baseline = version.baseline | measured
+    return _tested(measured, schema)
+
+
 def _manifest(tools: Tools, rows: pd.DataFrame, schema: Schema, task: str, request: Request) -> Manifest:
     if request.convert:
         converted = convert_sklearn(request.path, schema.conform(rows).head(SAMPLE_ROWS))

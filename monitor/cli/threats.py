@@ -101,9 +101,10 @@ def declare(
     ] = None,
     home: HomeOption = None,
 ) -> None:
-    """Say it; the next stress tests keep to it. Shows the outcome as `threat show` does."""
+    """Say it; stress tests keep to it from now on, and the champion is registered anew under it."""
     from monitor.acts.registry import declare_threats
     from monitor.cli.actor import COMMAND_LINE
+    from monitor.cli.attaching import registered_anew
     from monitor.db.engine import database_now
     from monitor.db.registry import model_named
 
@@ -118,7 +119,8 @@ def declare(
         row = model_named(session, model)
         schema = declare_threats(session, row, said.applied_to, by=COMMAND_LINE, now=database_now(session))
         threats = _threats(session, row, schema)
-    for line in _lines(schema, threats):
+        told = registered_anew(session, door.tools, row, schema)
+    for line in [*_lines(schema, threats), *told]:
         print(line)
 
 

@@ -133,7 +133,7 @@ def write_campaign(
     (folder / "facts.json").write_text(json.dumps(facts.to_document()), encoding="utf-8")
     write_work(
         folder, rows.rows, rows.y, rows.reference, manifest=Manifest.from_document(version.manifest),
-        store=tools.store, factories=tools.factories, baseline=version.baseline,
+        declared=facts.subject.schema, store=tools.store, factories=tools.factories, baseline=version.baseline,
         level=level or facts.subject.settings.stress_level, seed=rows.origin.seed, plan=facts.order.plan,
         levels=[level] if level else None,
         previous=before.manifest if before is not None and before.flavour != "none" else None, bank=bank,

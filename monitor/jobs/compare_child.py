@@ -17,7 +17,7 @@ from monitor.jobs.child import OnProgress
 from monitor.jobs.stress_child import Headline, factories_named, in_outputs, registered_stream, stress_test
 from monitor.jobs.train_child import TARGET, one_thread
 from monitor.robustness import Task, reality_cap
-from monitor.schema import FloatArray
+from monitor.schema import FloatArray, Schema
 
 WORK = "monitor.jobs.compare_child:run"
 STRESSED_ROWS = 1_024
@@ -45,8 +45,8 @@ class Measurements:
 
 
 def write_work(
-    folder: Path, frame: pd.DataFrame, y: FloatArray, *, held: int, manifests: Mapping[str, Manifest], store: Store,
-    factories: Sequence[str], level: str, task: str, seed: int,
+    folder: Path, frame: pd.DataFrame, y: FloatArray, *, held: int, manifests: Mapping[str, Manifest], declared: Schema,
+    store: Store, factories: Sequence[str], level: str, task: str, seed: int,
 ) -> None:  # fmt: skip
     """What the child reads: raw features and targets (n,) in order of time, the last `held` of them held out.
 
@@ -54,6 +54,7 @@ def write_work(
     """
     given = {
         "manifests": {name: manifest.to_document() for name, manifest in manifests.items()},
+        "declared": declared.to_document(),
         "store": str(store.root),
         "factories": list(factories),
         "level": level,
@@ -95,7 +96,8 @@ def run(folder: Path, on_progress: OnProgress) -> None:
     with one_thread():
         for order, name in enumerate(names):
             on_progress({"done": order, "total": len(names), "sentence": f"gates: measuring the {name} version"})
-            model = load_model(Manifest.from_document(given["manifests"][name]), store, factories)
+            loaded = load_model(Manifest.from_document(given["manifests"][name]), store, factories)
+            model = loaded.under(Schema.from_document(given["declared"]))
             facts[name], scored = _measured(model, model.schema.encode(frame), y, given)
             cut = len(y) - int(given["held"])
             scores |= {f"{name}.learned": scored[:cut], f"{name}.held": scored[cut:]}

@@ -130,7 +130,8 @@ def _compare(
     if material.champion.flavour != "none":
         compared = {"champion": Manifest.from_document(material.champion.manifest), **compared}
     compare_child.write_work(
-        folder, material.frame, material.y, held=material.held, manifests=compared, store=child.tools.store,
+        folder, material.frame, material.y, held=material.held, manifests=compared,
+        declared=material.schema, store=child.tools.store,
         factories=sorted(child.tools.factories), level=material.settings.stress_level, task=material.model.task,
         seed=_seed(material),
     )  # fmt: skip

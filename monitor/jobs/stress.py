@@ -154,8 +154,9 @@ def _in_child(
     with tempfile.TemporaryDirectory(prefix="holdfast-stress-") as name:
         folder = Path(name)
         write_work(
-            folder, rows, y, reference, manifest=manifest, store=tools.store, factories=tools.factories,
-            baseline=subject.version.baseline, level=subject.settings.stress_level, seed=seed,
+            folder, rows, y, reference, manifest=manifest, declared=subject.schema, store=tools.store,
+            factories=tools.factories, baseline=subject.version.baseline,
+            level=subject.settings.stress_level, seed=seed,
         )  # fmt: skip
         run_in_child(WORK, folder, tools=tools)
         return read_found(folder)

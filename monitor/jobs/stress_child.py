@@ -30,7 +30,7 @@ from monitor.robustness.plan import Plan, plan_named
 from monitor.robustness.stream import Shares
 from monitor.robustness.target import Model, Target
 from monitor.robustness.threat_model import SIGMA_LEVELS
-from monitor.schema import FloatArray
+from monitor.schema import FloatArray, Schema
 from monitor.training.networks import FACTORIES, Factory
 
 _MODEST = 10  # a campaign of minutes lets the checks of windows go first
@@ -93,13 +93,15 @@ class Found:
 
 
 def write_work(
-    folder: Path, rows: FloatArray, y: FloatArray, reference: FloatArray, *, manifest: Manifest, store: Store,
+    folder: Path, rows: FloatArray, y: FloatArray, reference: FloatArray, *, manifest: Manifest, declared: Schema,
+    store: Store,
     factories: Iterable[str], baseline: Mapping[str, Any], level: str, seed: int, plan: str = "tick",
     levels: Sequence[str] | None = None, previous: Mapping[str, Any] | None = None, bank: bool = False,
 ) -> None:  # fmt: skip
     """What the child reads; `given.json` comes last, so that a folder which has it is whole."""
     given = {
         "manifest": manifest.to_document(),
+        "declared": declared.to_document(),
         "previous": previous,
         "store": str(store.root),
         "factories": sorted(factories),
@@ -135,6 +137,7 @@ def run(folder: Path, on_progress: OnProgress) -> None:
     store, factories = Store(given["store"]), factories_named(given["factories"])
     model, previous = (_loaded(given.get(name), store, factories) for name in ("manifest", "previous"))
     assert model is not None
+    model = model.under(Schema.from_document(given["declared"]))
     report, headline = stress_test(
         model, rows, y, reference=reference, level=given["level"],
         threshold=given["threshold"], cap=given["cap"], seed=given["seed"], most=len(rows), clock=time.perf_counter,

@@ -44,7 +44,10 @@ def test_declare_says_relations_directions_bounds_and_swaps_and_what_is_not_said
     assert schema["channel"].transitions == {"app": {"web": 0.5}}
     assert "−0 … +" in lines[1]
     assert lines[3].split(maxsplit=1) == ["channel", "another level"]
-    assert lines[-1] == "must hold: amount <= age * 100"
+    assert lines[-2:] == [
+        "must hold: amount <= age * 100",
+        "fraud v1 has no artefact to stress: holdfast model attach fraud FILE",
+    ]
     holdfast.well("threat", "declare", "fraud", "--relation", "")
     assert declared(engine).relations == ()
 

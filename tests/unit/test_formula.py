@@ -102,3 +102,20 @@ def test_declarations_survive_the_way_through_json():
     assert again == schema
     assert again.with_mutable(["a"]).relations == ("a <= r",)
     assert "relations" not in Schema.infer(pd.DataFrame({"a": [1.0]})).to_document()
+
+
+def test_what_may_change_is_taken_over_and_what_the_data_are_stays():
+    trained = Schema((feature("a"), Feature(name="c", kind=Kind.CATEGORICAL, levels=("x", "y"))))
+    declared = Schema(
+        (
+            feature("a", mutable=True, direction="up", lower=0.0),
+            Feature(name="c", kind=Kind.CATEGORICAL, levels=("y", "x", "z"), mutable=True,
+                    transitions={"x": {"y": 1.0, "z": 1.0}, "z": {"x": 1.0}}),
+        ),
+        ("a <= 5",),
+    )  # fmt: skip
+    both = trained.with_threats_of(declared)
+    assert (both["a"].mutable, both["a"].direction, both["a"].lower) == (True, "up", 0.0)
+    assert both["c"].levels == ("x", "y")
+    assert both["c"].transitions == {"x": {"y": 1.0}}
+    assert both.relations == ("a <= 5",)
