@@ -22,6 +22,7 @@ from monitor.artifacts.store import Store
 from monitor.errors import BadInput
 from monitor.jobs.child import OnProgress
 from monitor.jobs.folder_bank import FolderBank, replace_durably
+from monitor.jobs.replay import with_replay
 from monitor.performance.intervals import delong
 from monitor.robustness import CampaignReport, LevelResult, Task, ThreatModel, run_campaign
 from monitor.robustness.bank import Bank
@@ -197,7 +198,8 @@ def stress_test(
             previous=_comparable(previous, model), bank=bank, clock=clock,
             progress=lambda share, said: on_progress({"done": round(100 * share), "total": 100, "sentence": said}),
         )  # fmt: skip
-        return report, _headline(model, report, y, level)
+        place, _ = _at(report, level)
+        return with_replay(model, report, place), _headline(model, report, y, level)
     finally:
         torch.set_num_threads(threads)
 
