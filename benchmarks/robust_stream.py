@@ -39,7 +39,7 @@ def main() -> None:
     figures: dict[str, Any] = {}
     for name, world in WORLDS.items():
         figures |= _simulated(name, world["right"], changes=100 if quick else 1_000, nulls=20 if quick else 300)
-    figures |= _real(changes=5 if quick else 30, nulls=40 if quick else 400)
+    figures |= _real(changes=5 if quick else 100, nulls=40 if quick else 3_000)
     report("robust_stream", figures, goals=_goals(figures))
 
 
