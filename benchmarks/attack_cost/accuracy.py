@@ -111,7 +111,7 @@ def _cell(subject: Subject, epsilon: float, method: Method | None, up: Mapping[s
         of.x,
         of.y,
         threat,
-        Search(steps=method.steps if method else 40, drop_broken=True),
+        Search.of_calls(method.steps if method else 40),
         seed=subject.seed,
     )
     seconds = time.perf_counter() - started

@@ -130,7 +130,8 @@ def _filled(subject: Subject) -> tuple[FloatArray, FloatArray]:
 
 def _ours(subject: Subject, rows: FloatArray, y: FloatArray, epsilon: float, calls: int, drop: bool) -> Attack:
     target = Target(subject.model, task_of(subject.world.classes))
-    return attack(target, rows, y, box(subject.world, epsilon), Search(steps=calls, drop_broken=drop))
+    search = Search.of_calls(calls) if drop else Search(steps=calls)
+    return attack(target, rows, y, box(subject.world, epsilon), search)
 
 
 def _peer_turn(

@@ -5,7 +5,6 @@ from enum import StrEnum
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from monitor.robustness.target import Task
 
@@ -36,35 +35,45 @@ class Objective:
         """Whether what is lowered is the true margin."""
         return self.task is Task.BINARY or (self.task is Task.MULTICLASS and self.loss is Loss.MARGIN)
 
-    def __call__(self, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The true margin and what is lowered, each (n,); outputs (n,) or (n, k)."""
+    def labels(self, y: Tensor, dtype: torch.dtype) -> Tensor:
+        """Targets (n,) as `__call__` takes them: signs, class numbers (n, 1), or values."""
+        if self.task is Task.MULTICLASS:
+            return y.long()[:, None]
+        return (2 * y - 1 if self.task is Task.BINARY else y).to(dtype)
+
+    def __call__(self, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The true margin and what is lowered, each (n,), and the slope of the latter by the outputs, (n,) or (n, k).
+
+        Outputs are (n,) or (n, k), without a graph; slopes are right up to a positive factor a row.
+        """
         if self.task is Task.REGRESSION:
-            return -(outputs - y).abs(), self.side * outputs
+            return -(outputs - labels).abs(), self.side * outputs, torch.full_like(outputs, self.side)
         if self.task is Task.BINARY:
-            true = outputs * (2 * y - 1)
-            return true, true
-        true = class_margin(outputs, y)
-        if self.loss is Loss.MARGIN:
-            return true, true
-        lowered = _dlr(outputs, true) if self.loss is Loss.DLR else -_cross_entropy(outputs, y, true)
-        return true, lowered
+            true = outputs * labels
+            return true, true, labels
+        rival, at = outputs.scatter(1, labels, -torch.inf).max(dim=1, keepdim=True)
+        own = outputs.gather(1, labels)
+        true = (own - rival)[:, 0]
+        if self.loss is Loss.CROSS_ENTROPY:
+            return true, *_log_probability(outputs, own, rival, labels)
+        slope = torch.zeros_like(outputs).scatter_(1, labels, 1.0).scatter_(1, at, -1.0)
+        return (true, true, slope) if self.loss is Loss.MARGIN else (true, *_dlr(outputs, true, slope))
 
 
-def class_margin(outputs: Tensor, y: Tensor) -> Tensor:
-    """z_y − max z_other of logits (n, k), (n,)."""
-    labels = y.long()[:, None]
-    others = outputs.scatter(1, labels, -torch.inf)
-    return outputs.gather(1, labels)[:, 0] - others.amax(dim=1)
+def _log_probability(outputs: Tensor, own: Tensor, rival: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the right class, with logits in units of the row's own margin: neither confident nor faint ones vanish."""
+    unit = (own - rival).abs_().clamp_(min=torch.finfo(outputs.dtype).tiny) / _SHARP
+    most = torch.maximum(own, rival)
+    share = ((outputs - most) / unit).exp_()  # log_softmax is slower on few classes
+    total = share.sum(dim=1, keepdim=True)
+    log_p = ((own - most) / unit - total.log())[:, 0]
+    return log_p, share.div_(-total).scatter_add_(1, labels, torch.ones_like(own))
 
 
-def _dlr(outputs: Tensor, true: Tensor) -> Tensor:
+def _dlr(outputs: Tensor, true: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
     """The margin over the gap between the largest and the third largest logit (Croce & Hein 2020)."""
-    top = outputs.topk(min(3, outputs.shape[1]), dim=1).values
-    gap = (top[:, 0] - top[:, -1]).clamp(min=torch.finfo(outputs.dtype).tiny)
-    return true / gap
-
-
-def _cross_entropy(outputs: Tensor, y: Tensor, true: Tensor) -> Tensor:
-    """Log loss of logits in units of the row's own margin, so that neither confident nor faint ones make it vanish."""
-    unit = true.detach().abs().clamp(min=torch.finfo(outputs.dtype).tiny)[:, None]
-    return functional.cross_entropy(_SHARP * outputs / unit, y.long(), reduction="none")
+    top = outputs.topk(min(3, outputs.shape[1]), dim=1)
+    gap = (top.values[:, 0] - top.values[:, -1]).clamp(min=torch.finfo(outputs.dtype).tiny)
+    ratio = true / gap
+    ends = torch.zeros_like(outputs).scatter_(1, top.indices[:, :1], 1.0).scatter_(1, top.indices[:, -1:], -1.0)
+    return ratio, slope - ratio[:, None] * ends

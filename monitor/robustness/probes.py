@@ -57,9 +57,9 @@ def _smooth_margin(target: Target, rows: FloatArray, y: FloatArray) -> FloatArra
 
 def _gradient(target: Target, rows: FloatArray, y: FloatArray) -> FloatArray:
     given = torch.as_tensor(rows, dtype=target.dtype, device=target.device).requires_grad_(True)
-    labels = torch.as_tensor(y, dtype=target.dtype, device=target.device)
-    _, lowered = Objective(task=target.task)(target.torch_outputs(given), labels)
-    (gradient,) = torch.autograd.grad(lowered.sum(), given)
+    objective, outputs = Objective(task=target.task), target.torch_outputs(given)
+    labels = objective.labels(torch.as_tensor(y, device=target.device), target.dtype)
+    (gradient,) = torch.autograd.grad(outputs, given, objective(outputs.detach(), labels)[2])
     return np.asarray(gradient.nan_to_num().double().cpu().numpy())
 
 

@@ -15,7 +15,7 @@ from monitor.robustness.relu_network import ReluNetwork
 
 SLOPE_STEPS = 5
 _FEWEST_WEIGHTS = 5_000  # a smaller network takes hardly less time
-_BOXES = 40_000  # that halving may look at a row, over the number of hidden weights: as long as the rest takes
+_BOXES = 32_000  # that halving may look at a row, over the number of hidden weights: as long as the rest takes
 _SWAPPED = 40  # so many times as many parts after swaps: most are decided by intervals
 _EACH = 1 / 8  # of the effort for a row goes to each of its parts, because few of them are hard
 _SWAPPED_AT_ONCE = 64

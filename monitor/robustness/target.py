@@ -41,7 +41,7 @@ class HasPrediction(Protocol):
     def predict(self, rows: FloatArray, /) -> Any: ...
 
 
-_TILE = 8  # matrix products of this many rows round alike in any batch: results do not depend on its size
+TILE = 8  # matrix products of this many rows round alike in any batch: results do not depend on its size
 
 Model = nn.Module | HasProbabilities | HasPrediction
 
@@ -89,7 +89,7 @@ class Target:
         if self.module is None:
             raise BadInput("expected a torch module for a gradient attack, got a black box: use the random search")
         count = len(rows)
-        short = -count % _TILE
+        short = -count % TILE
         if short and count:
             rows = torch.cat([rows, rows[-1:].expand(short, *rows.shape[1:])])
         given = rows.to(self.dtype)
@@ -213,7 +213,7 @@ def _squeeze(outputs: Tensor, task: Task) -> Tensor:
     if outputs.ndim == 2 and outputs.shape[1] == 1:
         return outputs[:, 0]
     if task is Task.BINARY and outputs.ndim == 2:
-        return outputs[:, 1] - outputs[:, 0]
+        return outputs @ outputs.new_tensor([-1.0, 1.0])
     return outputs
 
 

@@ -218,10 +218,13 @@ class ThreatModel:
         low, high = self._within_budget(rows)
         low = np.maximum(low, np.maximum(self.lower, self.reference_lower))
         high = np.minimum(high, np.minimum(self.upper, self.reference_upper))
-        low, high = np.where(self.integer, np.ceil(low), low), np.where(self.integer, np.floor(high), high)
-        fixed = ~self.boxed | ~np.isfinite(rows) | (self.integer & (rows != np.round(rows)))
-        low = np.where(fixed | ~self.down, rows, np.minimum(low, rows))
-        high = np.where(fixed | ~self.up, rows, np.maximum(high, rows))
+        fixed = ~self.boxed | ~np.isfinite(rows)
+        if self.integer.any():
+            low, high = np.where(self.integer, np.ceil(low), low), np.where(self.integer, np.floor(high), high)
+            fixed |= self.integer & (rows != np.round(rows))
+        low, high = np.minimum(low, rows), np.maximum(high, rows)
+        np.copyto(low, rows, where=fixed | ~self.down)
+        np.copyto(high, rows, where=fixed | ~self.up)
         return low, high
 
     def reach(self, rows: FloatArray) -> FloatArray:

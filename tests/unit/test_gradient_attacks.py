@@ -7,6 +7,7 @@ from monitor.errors import BadInput
 from monitor.robustness import Task, ThreatModel, feasible
 from monitor.robustness.certify import certified, output_bounds
 from monitor.robustness.gradient import Search, attack, n_fgsm
+from monitor.robustness.objective import Loss, Objective
 from monitor.robustness.square import square
 from monitor.robustness.target import Target, is_right, margin
 from monitor.schema import Direction, Feature, Kind, Schema
@@ -215,3 +216,33 @@ def test_random_search_breaks_a_stump_wherever_the_budget_allows():
 def test_a_gradient_attack_on_a_black_box_is_refused():
     with pytest.raises(BadInput, match="got a black box"):
         attack(Target(Stump(), Task.BINARY), rows_of(), np.ones(300), ThreatModel.linf(epsilon=1.0))
+
+
+@pytest.mark.parametrize("loss", list(Loss))
+@pytest.mark.parametrize("task", list(Task))
+def test_slopes_of_what_is_lowered_are_those_of_autograd_up_to_a_positive_factor(loss, task):
+    generator = torch.Generator().manual_seed(0)
+    wide = task is Task.MULTICLASS
+    outputs = torch.randn((40, 5) if wide else (40,), generator=generator, dtype=torch.float64)
+    y = torch.randint(0, 5 if wide else 2, (40,), generator=generator).double()
+    objective = Objective(task=task, loss=loss)
+    labels = objective.labels(y, torch.float64)
+    true, lowered, slope = objective(outputs, labels)
+    given = outputs.clone().requires_grad_(True)
+    if wide and loss is Loss.CROSS_ENTROPY:
+        again = -nn.functional.cross_entropy(1.5 * given / true.abs()[:, None], y.long(), reduction="none")
+        assert again.detach() == pytest.approx(lowered)
+    else:
+        again = objective(given, labels)[1]
+    (exact,) = torch.autograd.grad(again.sum(), given)
+    exact, slope = (one if wide else one[:, None] for one in (exact, slope))
+    size = exact.norm(dim=1)
+    assert (
+        torch.where(size > 1e-9, torch.cosine_similarity(exact, slope, dim=1), 1 - slope.norm(dim=1)).min() > 1 - 1e-9
+    )
+
+
+def test_a_number_of_calls_becomes_starts_and_steps_that_do_not_exceed_it():
+    for calls in (1, 10, 20, 40, 80, 101, 500):
+        search = Search.of_calls(calls)
+        assert search.steps * (search.restarts + 1) <= calls < (search.steps + 1) * (search.restarts + 1)
