@@ -145,15 +145,15 @@ def audit_chance(*, missed: int, rows: int) -> list[Flag]:
     return [Flag(name="random_beats_gradient", sentence=sentence)]
 
 
-def audit_search(*, gained: int, rows: int, copies: float) -> list[Flag]:
+def audit_search(*, gained: int, rows: int, steps: int, copies: float) -> list[Flag]:
     """Flags on what more effort found: rows `gained` by twice the steps, and the share that copies won unbounded."""
     flags = []
     if gained >= FEW_ROWS and gained > ONE_POINT * rows:
         flags.append(
             Flag(
                 name="not_converged",
-                sentence=f"Twice the steps broke {gained} more of {rows} rows: the search has not converged, and the "
-                "attacked figures are optimistic. Use more steps and restarts.",
+                sentence=f"Twice the {steps} steps broke {gained} more of {rows} rows: the search has not converged, "
+                "and the attacked figures are optimistic. Use more steps and restarts.",
             )
         )
     if copies > COPIES_WIN:

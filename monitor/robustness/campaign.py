@@ -19,6 +19,7 @@ from monitor.robustness.minimum import minimum_epsilon, summed_up
 from monitor.robustness.noise import Surroundings
 from monitor.robustness.noise_results import mean_corrupted_auc, noise_results, snr_at_loss
 from monitor.robustness.plan import Plan, plan_named
+from monitor.robustness.probes import converged
 from monitor.robustness.report import CampaignReport, Cost, MinimumNorm
 from monitor.robustness.shapes import flat_model, flat_rows
 from monitor.robustness.square import square
@@ -70,7 +71,8 @@ def run_campaign(
     kind = Task(task) if task is not None else task_of(flat, targets, rows)
     _check_targets(targets, kind)
     started = clock() if clock else None
-    of = _stressed(Target(flat, kind, device=device), rows, targets, chosen, seed)
+    threats = _levels(threat, chosen)
+    of = _converged(_stressed(Target(flat, kind, device=device), rows, targets, chosen, seed), threats[-1])
     run = _Run(
         of=of,
         previous=None if previous is None else Target(flat_model(previous, shape), kind, device=device),
@@ -80,7 +82,7 @@ def run_campaign(
         tell=progress or (lambda share, sentence: None),
         seconds=lambda: clock() - started if clock and started is not None else None,
     )
-    return run.report(_levels(threat, chosen), threshold, kept, shape)
+    return run.report(threats, threshold, kept, shape)
 
 
 def _stressed(target: Target, rows: FloatArray, y: FloatArray, plan: Plan, seed: int) -> Stressed:
@@ -95,6 +97,14 @@ def _stressed(target: Target, rows: FloatArray, y: FloatArray, plan: Plan, seed:
     if target.task is Task.MULTICLASS:
         _check_classes(y, clean.shape[1])
     return Stressed(target=target, rows=rows, y=y, clean=clean, plan=plan, seed=seed)
+
+
+def _converged(of: Stressed, widest: ThreatModel) -> Stressed:
+    """With as many steps as the search needs at the widest level; the plan's own without gradients or probes."""
+    if not of.plan.probes or not of.target.white_box or of.task is Task.REGRESSION:
+        return of
+    search, gained = converged(of.target, of.rows, of.y, widest, of.plan.search, of.seed)
+    return replace(of, plan=replace(of.plan, search=search), gained=gained)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +150,7 @@ class _Run:
             n_rows=len(of.rows),
             seed=of.seed,
             white_box=target.white_box,
+            steps=of.plan.search.steps if target.white_box else 0,
             clean=of.quality(of.clean),
             clean_auc=clean_auc,
             matthews=matthews,

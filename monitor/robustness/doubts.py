@@ -65,8 +65,8 @@ def _of_gradients(of: Stressed, found: list[Found], gate: Found) -> list[Flag]:
     flags = audit.audit_gradients(zero=last.zero_gradients, nan=last.nan_gradients, wrong=wrong)
     if of.task is Task.REGRESSION or not of.plan.probes:
         return flags
-    few, search = slice(0, _PROBED), of.plan.search
-    margin = gate.tried[0].margin[few]
-    gained = probes.gained_by_doubling(of.target, of.rows[few], of.y[few], gate.threat, search, margin, of.seed)
+    search = of.plan.search
     copies = probes.beaten_without_budget(*given, found[-1].threat, search, of.seed)
-    return flags + audit.audit_search(gained=gained, rows=len(margin), copies=copies)
+    return flags + audit.audit_search(
+        gained=of.gained, rows=min(len(of.rows), _PROBED), steps=search.steps, copies=copies
+    )

@@ -19,6 +19,8 @@ from monitor.robustness.threat_model import BoolArray, ThreatModel
 from monitor.schema import FloatArray
 
 POPULATION = 24
+_PATIENCE = 50  # generations without progress
+_HARDLY = 0.01  # of a margin: less is no progress
 _PENALTY = 1e12  # a broken relation is worse than any margin
 
 
@@ -35,7 +37,8 @@ def evolve(
 ) -> Attack:
     """The worst feasible row found with at most `queries` model calls a row; rows (n, d) in raw units.
 
-    `start` is one of the first parents. With `drop_broken` a row is done at its first flip.
+    `start` is one of the first parents. With `drop_broken` a row is done at its first flip. A row whose margin has not
+    fallen by a hundredth for 50 generations is done as well.
     """
     rng = np.random.default_rng(seed)
     best = (rows if start is None else start).copy()
@@ -46,20 +49,20 @@ def evolve(
         return Attack(rows=best, margin=lowest, queries=used)
     herd = _Herd.first(target, rows[live], best[live], y[live], threat, rng)
     used += len(live) * POPULATION
+    since, waited = lowest.copy(), np.zeros(len(rows), dtype=int)
     for _ in range(max(queries // POPULATION - 1, 0)):
-        found, place = herd.best()
-        better = found < lowest[live]
-        best[live[better]], lowest[live[better]] = place[better], found[better]
-        left = lowest[live] >= 0 if drop_broken else np.ones(len(live), dtype=bool)
+        herd.keep_best(best, lowest, live)
+        moved = lowest[live] < since[live] - _HARDLY * np.abs(since[live])
+        since[live[moved]] = lowest[live[moved]]
+        waited[live] = np.where(moved, 0, waited[live] + 1)
+        left = (waited[live] < _PATIENCE) & ((lowest[live] >= 0) | (not drop_broken))
         if not left.any():
             break
         if not left.all():
             live, herd = live[left], herd.select(left)
         herd.breed()
         used += len(live) * POPULATION
-    found, place = herd.best()
-    better = found < lowest[live]
-    best[live[better]], lowest[live[better]] = place[better], found[better]
+    herd.keep_best(best, lowest, live)
     return Attack(rows=best, margin=lowest, queries=used)
 
 
@@ -94,11 +97,13 @@ class _Herd:
         herd.members, herd.fitness = herd._scored(members, np.repeat(clean[:, None, :], POPULATION, axis=1))
         return herd
 
-    def best(self) -> tuple[FloatArray, FloatArray]:
-        """The margin (n,) and the row (n, d) of the fittest, infinite where it breaks a relation."""
+    def keep_best(self, rows: FloatArray, margin: FloatArray, live: NDArray[np.intp]) -> None:
+        """Write the fittest member of each row that breaks no relation where it is worse, at the `live` places."""
+        at = np.arange(len(live))
         place = self.fitness.argmin(axis=1)
-        found = self.fitness[np.arange(len(place)), place]
-        return np.where(found < _PENALTY / 2, found, np.inf), self.members[np.arange(len(place)), place]
+        found = self.fitness[at, place]
+        better = (found < margin[live]) & (found < _PENALTY / 2)
+        rows[live[better]], margin[live[better]] = self.members[at, place][better], found[better]
 
     def select(self, keep: NDArray[np.bool_]) -> "_Herd":
         return _Herd(

@@ -43,7 +43,7 @@ class Plan:
 
 
 PLANS: Mapping[str, Plan] = {
-    "tick": Plan(name="tick", most_swaps=24, certified_rows=128, certify_effort=0.25),
+    "tick": Plan(name="tick", most_swaps=24, certified_rows=128, certify_effort=0.1),
     "nightly": Plan(
         name="nightly",
         rows=4_096,

@@ -151,7 +151,8 @@ class CampaignReport:
     `rows` indexes the rows that were used, `y` are their targets and `outputs` what the model said (logits of a module,
     probabilities of a black box, values). At level i, `adversarial[i]` (n, d) holds the worst row found in raw
     units, or the clean row, and `worst_outputs[i]` what the model says there: with these, two models are
-    compared row by row. `half_broken` is the ε at which robust accuracy has lost half of its way from clean to 0 (None
+    compared row by row. `steps` is how many the gradient search took, more than planned where it had not converged.
+    `half_broken` is the ε at which robust accuracy has lost half of its way from clean to 0 (None
     when no level reached it), `area` the mean robust accuracy over ε from 0 to the widest level; `snr_at_loss` the
     signal-to-noise ratios in dB at which 1, 5 and 10 % of the clean AUC are lost. `smoothed_accuracy` is the clean
     accuracy of the model smoothed by Gaussian noise, where its certificate was asked for (smoothing.py).
@@ -174,6 +175,7 @@ class CampaignReport:
     noise: tuple[NoiseResult, ...]
     audit: tuple[Flag, ...]
     cost: Cost
+    steps: int = 0
     smoothed_accuracy: float | None = None
     half_broken: float | None = None
     area: float | None = None

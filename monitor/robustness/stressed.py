@@ -11,7 +11,10 @@ from monitor.schema import FloatArray
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Stressed:
-    """Rows (n, d) in raw units with targets y (n,) and clean outputs, (n,) or (n, k)."""
+    """Rows (n, d) in raw units with targets y (n,) and clean outputs, (n,) or (n, k).
+
+    `plan` has the steps that the search needs to converge, and `gained` how many rows twice as many would still break.
+    """
 
     target: Target
     rows: FloatArray
@@ -19,6 +22,7 @@ class Stressed:
     clean: FloatArray
     plan: Plan
     seed: int
+    gained: int = 0
 
     @property
     def task(self) -> Task:

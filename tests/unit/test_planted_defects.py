@@ -146,13 +146,25 @@ def test_a_planted_defect_is_told_in_a_sentence(name):
     assert all(sentence.endswith(".") for sentence in told.values())
 
 
-def test_a_search_of_too_few_steps_is_told():
+def test_a_search_takes_more_steps_where_it_has_not_converged():
     schema, X, y = world()
     rough = Around(
         honest(X, y, width=64, depth=2, steps=400),
-        lambda model, rows: model(rows) + 2 * torch.sin(30 * (rows / model.scale)[:, :3]).sum(1),
+        lambda model, rows: model(rows) + 2 * torch.sin(6 * (rows / model.scale)[:, :3]).sum(1),
     ).eval()
-    assert "not_converged" in flags(rough, X, y, schema, search=Search(steps=2))
+    plans = (Plan(rows=ROWS, search=Search(steps=2), probes=probes) for probes in (False, True))
+    planned, converged = (run_campaign(rough, X, y, ThreatModel.from_schema(schema, X), plan=plan) for plan in plans)
+    assert planned.steps == 2 < converged.steps
+    assert converged.levels[2].attacked < planned.levels[2].attacked
+
+
+def test_a_search_that_has_not_converged_and_may_not_go_on_is_told():
+    schema, X, y = world()
+    rough = Around(
+        honest(X, y, width=64, depth=2, steps=400),
+        lambda model, rows: model(rows) + 4 * torch.sin(30 * (rows / model.scale)).sum(1),
+    ).eval()
+    assert "not_converged" in flags(rough, X, y, schema, search=Search(steps=41))
 
 
 def test_confident_logits_are_no_way_to_look_robust():
