@@ -181,14 +181,15 @@ class _Run:
         found: list[Found] = []
         for order, threat in enumerate(threats):
             self.tell(0.2 + 0.7 * order / len(threats), f"attack at {threat.level}")
-            transfer = self._transfer(threat) if self.previous is not None else None
+            transfer = self._transfer(threat)
             last = order == len(threats) - 1
             found.append(attacks.run(threat, before=found[-1] if found else None, transfer=transfer, with_random=last))
         return found
 
-    def _transfer(self, threat: ThreatModel) -> FloatArray:
-        """What breaks the previous model, by its own gradient or by chance."""
-        assert self.previous is not None
+    def _transfer(self, threat: ThreatModel) -> FloatArray | None:
+        """What breaks the previous model, by its own gradient or by chance; None when there is none to try."""
+        if self.previous is None or "transfer" not in self.of.plan.attacks:
+            return None
         given, plan, seed = (self.previous, self.of.rows, self.of.y, threat), self.of.plan, self.of.seed
         if self.previous.find_gradient(self.of.rows):
             return attack(*given, replace(plan.search, restarts=0), seed=seed).rows

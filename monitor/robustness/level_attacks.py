@@ -99,12 +99,13 @@ class LevelAttacks:
         attacks: list[tuple[str, Callable[[], Attack]]] = [
             ("gradient", lambda: attack(*given, self.of.plan.search, seed=self.of.seed))
         ]
-        if self.of.plan.one_step:
+        wanted = self.of.plan.attacks
+        if "one step" in wanted:
             one = Search(steps=1, batch_size=self.of.plan.search.batch_size)
             attacks.append(("one step", lambda: attack(*given, one, seed=self.of.seed)))
-        if self.of.plan.swaps and threat.groups and threat.swaps >= 1:
+        if "swaps" in wanted and threat.groups and threat.swaps > 0:
             attacks.append(("swaps", lambda: self._swapped(threat, tried[0])))
-        if with_random and self.of.plan.audit_queries:
+        if with_random and "random" in wanted and self.of.plan.audit_queries:
             attacks.append(("random", lambda: square(*given, queries=self.of.plan.audit_queries, seed=self.of.seed)))
         return attacks
 
@@ -134,14 +135,15 @@ class LevelAttacks:
             return []
         worst = self._worst(threat, tried)
         left = np.flatnonzero(worst.margin >= 0)
-        searches: tuple[tuple[str, Callable[..., Attack], int], ...] = (
-            ("survivors at random", square, self.of.plan.survivor_queries),
-            ("evolution", evolve, self.of.plan.evolve_queries),
+        plan = self.of.plan
+        searches: tuple[tuple[str, str, Callable[..., Attack], int], ...] = (
+            ("random", "survivors at random", square, plan.survivor_queries),
+            ("evolution", "evolution", evolve, plan.evolve_queries),
         )
         return [
             (name, partial(self._searched, search, queries, worst, left))
-            for name, search, queries in searches
-            if queries and left.size
+            for attack_name, name, search, queries in searches
+            if attack_name in plan.attacks and queries and left.size
         ]
 
     def _searched(self, search: Callable[..., Attack], queries: int, worst: Found, left: NDArray[np.intp]) -> Attack:

@@ -7,6 +7,7 @@ from monitor.errors import BadInput
 from monitor.robustness.gradient import Search
 from monitor.robustness.noise import FAMILIES
 
+ATTACKS = ("gradient", "one step", "swaps", "random", "evolution", "transfer")
 TICK_FAMILIES = ("gaussian", "student_t", "offset", "gain", "missing", "unit_x10", "stale", "category_swap")
 
 
@@ -14,7 +15,8 @@ TICK_FAMILIES = ("gaussian", "student_t", "offset", "gain", "missing", "unit_x10
 class Plan:
     """What to run on how many rows.
 
-    `search` is the gradient attack and `one_step` whether a single step is tried beside it; `most_swaps` how many
+    `attacks` are those that may run beside the first (gradient, or random for a model without gradients, which always
+    runs), `search` the steps and restarts of the gradient attack; `most_swaps` how many
     changes of categories and counts are tried on all rows of a class (all, when None). `queries` a row are the random
     search of a model without gradients. `survivor_queries` and `evolve_queries` a row go to random and to
     evolutionary search on rows that nothing else broke. `certified_rows` are certified (all, when None),
@@ -26,8 +28,7 @@ class Plan:
     rows: int = 512
     levels: tuple[str, ...] = ("S1", "S2", "S3")
     search: Search = field(default_factory=Search)
-    one_step: bool = True
-    swaps: bool = True
+    attacks: tuple[str, ...] = ATTACKS
     most_swaps: int | None = None
     queries: int = 40
     survivor_queries: int = 0
@@ -40,6 +41,14 @@ class Plan:
     audit_queries: int = 8
     families: tuple[str, ...] = TICK_FAMILIES
     severities: tuple[int, ...] = (2, 4)
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.attacks if name not in ATTACKS]
+        if unknown or self.rows < 2 or not self.levels:
+            raise BadInput(
+                f"expected attacks among {', '.join(ATTACKS)}, 2 rows or more and a level, got "
+                f"{', '.join(self.attacks)}, {self.rows} and {', '.join(self.levels) or 'no level'}"
+            )
 
 
 PLANS: Mapping[str, Plan] = {

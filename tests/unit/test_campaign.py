@@ -365,3 +365,16 @@ def test_restarts_can_be_planned():
     plan = Plan(rows=200, search=Search(steps=5, restarts=2), audit_queries=0, probes=False)
     report = run_campaign(Linear().eval(), X, y, ThreatModel.linf(epsilon=1.0), plan=plan)
     assert report.cost.gradient_rows == 200 * (3 * 5 + 1)
+
+
+def test_a_plan_names_the_attacks_that_run_beside_the_first():
+    schema, X, y = table(200)
+    plan = Plan(rows=200, levels=("S3",), attacks=("gradient",))
+    report = run_campaign(Linear().eval(), X, y, ThreatModel.from_schema(schema, X), plan=plan, previous=Linear())
+    assert [attack.name for attack in report.levels[0].attacks] == ["gradient"]
+
+
+@pytest.mark.parametrize("wrong", [{"attacks": ("pgd",)}, {"rows": 1}, {"levels": ()}])
+def test_a_plan_that_cannot_run_is_refused(wrong):
+    with pytest.raises(BadInput, match="expected attacks among gradient, one step"):
+        Plan(**wrong)
