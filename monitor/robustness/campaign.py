@@ -69,6 +69,8 @@ def run_campaign(
     rows, targets, kept = _sampled(flat_rows(X), y, chosen.rows, seed)
     flat = flat_model(model, shape)
     kind = Task(task) if task is not None else task_of(flat, targets, rows)
+    if chosen.attackers != "both" and kind is not Task.BINARY:
+        raise BadInput(f"expected two classes to attack the positives alone, got a {kind} model")
     _check_targets(targets, kind)
     started = clock() if clock else None
     threats = _levels(threat, chosen)

@@ -170,13 +170,14 @@ class LevelAttacks:
         found = make() if known is None else _remembered(known)
         if known is None:
             self.bank.put(key, _to_remember(found))
-        allowed = feasible(self.of.rows, found.rows, threat)
-        rows = np.where(allowed[:, None], found.rows, self.of.rows)
+        allowed, attacked = feasible(self.of.rows, found.rows, threat), self.of.attacked
+        rows = np.where((allowed & attacked)[:, None], found.rows, self.of.rows)
         outputs = self.of.target.outputs(rows)
         ended = self.seconds()
         return Tried(
-            name=name, rows=rows, outputs=outputs, margin=self._margin(outputs), infeasible=int((~allowed).sum()),
-            attack=found, seconds=ended - started if ended is not None and started is not None else None,
+            name=name, rows=rows, outputs=outputs, margin=self._margin(outputs),
+            infeasible=int((~allowed & attacked).sum()), attack=found,
+            seconds=ended - started if ended is not None and started is not None else None,
         )  # fmt: skip
 
     def _worst(self, threat: ThreatModel, tried: Sequence[Tried]) -> Found:

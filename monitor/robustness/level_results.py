@@ -78,7 +78,8 @@ def _bracket(of: Stressed, found: Found) -> tuple[float | None, int]:
         most_error = certified_error(of.target, of.rows[place], of.y[place], found.threat)
         if most_error is None:
             return None, 0
-        return float((most_error - np.abs(found.outputs - of.y)[place]).mean()), len(place)
+        attacked = np.abs(found.outputs - of.y)[place]
+        return float((most_error - attacked).mean()), len(place)
     right = of.right(found.outputs)[place]
     tried = right | (np.cumsum(~right) <= _BROKEN_TRIED)
     sure = certified(
@@ -86,6 +87,7 @@ def _bracket(of: Stressed, found: Found) -> tuple[float | None, int]:
     )
     if sure is None:
         return None, 0
+    sure = np.where(of.attacked[place], sure, right)
     if bool((sure & ~right).any()):
         raise HoldfastError("a row was both certified and broken: the certificate or the attack is wrong, report it")
     return float(right.mean() - sure.mean()), len(place)

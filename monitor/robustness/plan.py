@@ -8,6 +8,7 @@ from monitor.robustness.gradient import Search
 from monitor.robustness.noise import FAMILIES
 
 ATTACKS = ("gradient", "one step", "swaps", "random", "evolution", "transfer")
+ATTACKERS = ("both", "positives")
 TICK_FAMILIES = ("gaussian", "student_t", "offset", "gain", "missing", "unit_x10", "stale", "category_swap")
 
 
@@ -15,6 +16,7 @@ TICK_FAMILIES = ("gaussian", "student_t", "offset", "gain", "missing", "unit_x10
 class Plan:
     """What to run on how many rows.
 
+    `attackers` says whose rows are pushed: those of both labels, or only the positives, as fraudsters alone adapt.
     `attacks` are those that may run beside the first (gradient, or random for a model without gradients, which always
     runs), `search` the steps and restarts of the gradient attack; `most_swaps` how many
     changes of categories and counts are tried on all rows of a class (all, when None). `queries` a row are the random
@@ -27,6 +29,7 @@ class Plan:
     name: str = "own"
     rows: int = 512
     levels: tuple[str, ...] = ("S1", "S2", "S3")
+    attackers: str = "both"
     search: Search = field(default_factory=Search)
     attacks: tuple[str, ...] = ATTACKS
     most_swaps: int | None = None
@@ -43,6 +46,8 @@ class Plan:
     severities: tuple[int, ...] = (2, 4)
 
     def __post_init__(self) -> None:
+        if self.attackers not in ATTACKERS:
+            raise BadInput(f"expected attackers {' or '.join(ATTACKERS)}, got {self.attackers!r}")
         unknown = [name for name in self.attacks if name not in ATTACKS]
         if unknown or self.rows < 2 or not self.levels:
             raise BadInput(

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from monitor.robustness import scoring
 from monitor.robustness.plan import Plan
 from monitor.robustness.target import Target, Task, is_right
@@ -27,6 +29,12 @@ class Stressed:
     @property
     def task(self) -> Task:
         return self.target.task
+
+    @property
+    def attacked(self) -> BoolArray:
+        """The rows that an attacker stands behind, (n,)."""
+        everyone = np.ones(len(self.y), dtype=bool)
+        return everyone if self.plan.attackers == "both" else np.asarray(self.y > 0)
 
     def quality(self, outputs: FloatArray) -> float:
         """Accuracy, or for regression the mean absolute error."""

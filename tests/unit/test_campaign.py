@@ -378,3 +378,18 @@ def test_a_plan_names_the_attacks_that_run_beside_the_first():
 def test_a_plan_that_cannot_run_is_refused(wrong):
     with pytest.raises(BadInput, match="expected attacks among gradient, one step"):
         Plan(**wrong)
+
+
+def test_when_only_positives_attack_negatives_stay_as_they_are_and_less_is_lost():
+    schema, X, y = table()
+    linear = nn.Linear(4, 1).double()
+    linear.load_state_dict({"weight": Linear().weights[None], "bias": torch.zeros(1).double()})
+    given = (linear.eval(), X, y, ThreatModel.from_schema(schema, X))
+    both, positives = (run_campaign(*given, plan=Plan(rows=1_000, attackers=who)) for who in ("both", "positives"))
+    still = y[list(positives.rows)] == 0
+    assert np.array_equal(positives.adversarial[2][still], X[list(positives.rows)][still])
+    assert positives.clean_auc > positives.levels[2].robust_auc > both.levels[2].robust_auc
+    assert positives.levels[2].worst_recall == both.levels[2].worst_recall
+    assert positives.levels[2].certified <= positives.levels[2].attacked
+    with pytest.raises(BadInput, match="two classes to attack the positives"):
+        run_campaign(*given, plan=Plan(attackers="positives"), task="regression")
