@@ -14,7 +14,7 @@ from monitor.robustness.space import Space
 from monitor.robustness.target import TILE, Target
 from monitor.schema import FloatArray
 
-_COMPACT = 0.1  # of a batch: so many broken rows are worth a smaller batch
+_COMPACT = 0.04  # of a batch: so many broken rows are worth a smaller batch
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -19,7 +19,7 @@ from monitor.robustness.threat_model import BoolArray, ThreatModel
 from monitor.schema import FloatArray
 
 POPULATION = 24
-_PATIENCE = 50  # generations without progress
+_PATIENCE = 120  # generations without progress
 _HARDLY = 0.01  # of a margin: less is no progress
 _PENALTY = 1e12  # a broken relation is worse than any margin
 
@@ -38,7 +38,7 @@ def evolve(
     """The worst feasible row found with at most `queries` model calls a row; rows (n, d) in raw units.
 
     `start` is one of the first parents. With `drop_broken` a row is done at its first flip. A row whose margin has not
-    fallen by a hundredth for 50 generations is done as well.
+    fallen by a hundredth for 120 generations is done as well.
     """
     rng = np.random.default_rng(seed)
     best = (rows if start is None else start).copy()
