@@ -103,10 +103,10 @@ def _joined(parts: list[Attack]) -> Attack:
 
 
 def _attack_batch(target: Target, starts: list[FloatArray], y: FloatArray, space: Space, search: Search) -> Attack:
-    """Every start after the other; with `drop_broken` a later one sees only the rows that are not broken yet."""
+    """Every start after the other; with `drop_broken` each sees only the rows that are not broken yet."""
     dtype, device = space.lower.dtype, space.lower.device
     labels = torch.as_tensor(y, dtype=dtype, device=device)
-    found: Attack | None = None
+    found = _as_begun(target, starts[0], labels, space) if search.drop_broken else None
     for order, start in enumerate(starts):
         begin = torch.as_tensor(start, dtype=dtype, device=device)
         for side in (1.0, -1.0) if target.task is Task.REGRESSION else (1.0,):
@@ -118,9 +118,23 @@ def _attack_batch(target: Target, starts: list[FloatArray], y: FloatArray, space
             elif (left := np.flatnonzero(found.margin >= 0)).size:
                 keep = torch.as_tensor(left, device=device)
                 part = Descent(target, begin[keep], labels[keep], space.select(keep), search, objective).run()
+                first = order == 0
                 found = found.merged(_spread(part, left, found))
+                if first:
+                    found = replace(found, zero_gradients=part.zero_gradients, nan_gradients=part.nan_gradients)
     assert found is not None
     return found
+
+
+def _as_begun(target: Target, start: FloatArray, labels: Tensor, space: Space) -> Attack:
+    """The first start itself, scored without a gradient: rows that are wrong there need none."""
+    point = space.point(space.clip(torch.as_tensor(start, dtype=labels.dtype, device=labels.device)))
+    objective = Objective(task=target.task)
+    target.queries += len(point)
+    with torch.no_grad():
+        margin, _, _ = objective(target.torch_outputs(point), objective.labels(labels, target.dtype))
+    margin = torch.where(space.holds(point), margin.double(), torch.inf)
+    return Attack(rows=point.cpu().numpy(), margin=margin.cpu().numpy(), queries=len(point))
 
 
 def _spread(part: Attack, left: "np.ndarray[tuple[int], np.dtype[np.intp]]", whole: Attack) -> Attack:
