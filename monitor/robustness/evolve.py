@@ -14,7 +14,7 @@ from monitor.robustness.descent import Attack
 from monitor.robustness.links import HOLDS_WITHIN
 from monitor.robustness.random_moves import RandomMoves
 from monitor.robustness.rescore import Rules, margins
-from monitor.robustness.target import Target
+from monitor.robustness.target import Target, Task
 from monitor.robustness.threat_model import BoolArray, ThreatModel
 from monitor.schema import FloatArray
 
@@ -40,6 +40,7 @@ def evolve(
     `start` is one of the first parents. With `drop_broken` a row is done at its first flip. A row whose margin has not
     fallen by a hundredth for 120 generations is done as well.
     """
+    drop_broken = drop_broken and target.task is not Task.REGRESSION  # no error is a break
     rng = np.random.default_rng(seed)
     best = (rows if start is None else start).copy()
     lowest = margins(target, best, y)

@@ -41,6 +41,8 @@ def attack(
     at a random point by turns. The same result whatever the batch size: the random starts belong to (seed, row).
     """
     search = search or Search()
+    if target.task is Task.REGRESSION:
+        search = replace(search, drop_broken=False)  # no error is a break
     lower, upper = threat.box(rows)
     generator = np.random.default_rng(seed)
     starts = [rows if start is None else start]

@@ -115,7 +115,8 @@ class BoundLinks:
         columns = self.links._columns(rows)
         cells = list(rows.unbind(1))
         for one, offset, kept in zip(self.links.derived, self.offsets, self.kept, strict=True):
-            value = one.formula.evaluate(columns, torch) + offset
+            parts = _cut_off(columns, kept) if rows.requires_grad else columns
+            value = one.formula.evaluate(parts, torch) + offset
             cells[one.index] = torch.where(kept, self.clean[:, one.index], value)
         return torch.stack(cells, dim=1)
 
@@ -139,3 +140,8 @@ class BoundLinks:
             kept=tuple(kept[keep] for kept in self.kept),
             allowed=tuple(allowed[keep] for allowed in self.allowed),
         )
+
+
+def _cut_off(columns: Mapping[str, Tensor], kept: Tensor) -> Mapping[str, Tensor]:
+    """Without slopes where the derived cell is kept: a NaN of one part must not reach the slopes of the others."""
+    return {name: torch.where(kept, cell.detach(), cell) for name, cell in columns.items()}

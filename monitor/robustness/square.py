@@ -10,7 +10,7 @@ import numpy as np
 from monitor.robustness.descent import Attack
 from monitor.robustness.random_moves import RandomMoves
 from monitor.robustness.rescore import completed, margins
-from monitor.robustness.target import Target
+from monitor.robustness.target import Target, Task
 from monitor.robustness.threat_model import ThreatModel
 from monitor.schema import FloatArray
 
@@ -30,11 +30,12 @@ def square(
 ) -> Attack:
     """The worst feasible row found with `queries` model calls a row; rows (n, d) in raw units."""
     moves = RandomMoves.of(rows, threat, np.random.default_rng(seed))
-    best = moves.clipped(rows if start is None else start)
+    best, holds = completed(rows, moves.clipped(rows if start is None else start), threat)
+    best = np.where(holds[:, None], best, rows)
     lowest = margins(target, best, y)
     used, live = len(rows), np.arange(len(rows))
     for query in range(max(queries - 1, 0)):
-        if drop_broken:
+        if drop_broken and target.task is not Task.REGRESSION:
             live = live[lowest[live] >= 0]
         if len(live) == 0:
             break

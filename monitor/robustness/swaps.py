@@ -16,6 +16,7 @@ from monitor.schema import FloatArray
 
 _SAMPLE = 16  # rows of each class that tell which changes are worth trying on all
 _CHUNK = 8_192
+_MOST_CLASSES = 20  # with more, targets are read as values
 
 
 def swap(
@@ -36,13 +37,19 @@ def swap(
     current = (rows if start is None else start).copy()
     lowest = margins(target, current, y)
     tried = _screened(target, rows, current, y, threat, most, seed) if most is not None else None
-    for _ in range(int(np.floor(threat.swaps)) if threat.groups else 0):
+    for _ in range(_most_changes(threat)):
         found = _best_change(target, rows, current, y, threat, tried)
         better = found.margin < lowest
         if not better.any():
             break
         current[better], lowest[better] = found.rows[better], found.margin[better]
     return Attack(rows=current, margin=lowest, queries=target.queries - before)
+
+
+def _most_changes(threat: ThreatModel) -> int:
+    """As many of the cheapest as the budget pays for."""
+    costs = [1.0 if group.costs is None else group.costs[group.costs > 0].min() for group in threat.groups]
+    return int(np.floor(threat.swaps / min(costs) + 1e-9)) if costs and np.isfinite(costs).any() else 0
 
 
 def spent(clean: FloatArray, rows: FloatArray, threat: ThreatModel) -> FloatArray:
@@ -87,8 +94,9 @@ def _options(
         elsewhere = costs.sum(axis=1) - costs[:, place]
         allowed = (price > 0) & (elsewhere[:, None] + price <= threat.swaps + 1e-9) & (values != now[:, None])
         if tried is not None:
-            for label in np.unique(y):
-                allowed[y == label] &= tried[(float(label), place)]
+            kinds = _kinds(y)
+            for kind in np.unique(kinds):
+                allowed[kinds == kind] &= tried[(float(kind), place)]
         row, which = np.nonzero(allowed)
         parts.append((row, np.full(len(row), group.index), values[row, which]))
     rows, columns, chosen = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -116,15 +124,21 @@ def _screened(
     """For each class the values, at most `most` over all groups, that lowered the margin of a sample most."""
     tried: Tried = {}
     rng = np.random.default_rng(seed)
-    for label in np.unique(y) if len(np.unique(y)) <= 20 else []:
-        members = np.flatnonzero(y == label)
+    kinds = _kinds(y)
+    for kind in np.unique(kinds):
+        members = np.flatnonzero(kinds == kind)
         some = members[np.sort(rng.choice(len(members), min(_SAMPLE, len(members)), replace=False))]
         harm = [_harm(target, current[some], y[some], threat, place) for place in range(len(threat.groups))]
         together = np.sort(np.concatenate(harm))[::-1]
         limit = together[min(most, len(together)) - 1] if len(together) else 0.0
         for place, one in enumerate(harm):
-            tried[(float(label), place)] = one >= limit
+            tried[(float(kind), place)] = one >= limit
     return tried
+
+
+def _kinds(y: FloatArray) -> FloatArray:
+    """Rows that are screened together, (n,): those of a class, or all where targets are values."""
+    return y if len(np.unique(y)) <= _MOST_CLASSES else np.zeros(len(y))
 
 
 def _harm(target: Target, rows: FloatArray, y: FloatArray, threat: ThreatModel, place: int) -> FloatArray:

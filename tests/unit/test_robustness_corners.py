@@ -1,0 +1,88 @@
+"""Corners of threat models: values instead of classes, missing parts, derived cells, cheap steps, odd models."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from monitor.robustness import ThreatModel, run_campaign
+from monitor.robustness.evolve import evolve
+from monitor.robustness.feasibility import feasible
+from monitor.robustness.gradient import Search, attack
+from monitor.robustness.square import square
+from monitor.robustness.swaps import swap
+from monitor.robustness.target import Target, Task
+from monitor.schema import Feature, Kind, Schema
+
+
+class Linear(nn.Module):
+    """The first columns times weights plus a shift; missing cells count as 0."""
+
+    def __init__(self, *weights: float, shift: float = 0.0) -> None:
+        super().__init__()
+        self.weights, self.shift = nn.Parameter(torch.tensor(weights, dtype=torch.float64)), shift
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return torch.nan_to_num(rows)[:, : len(self.weights)] @ self.weights + self.shift
+
+
+def number(name: str, formula: str | None = None) -> Feature:
+    return Feature(name=name, kind=Kind.NUMERIC, mutable=formula is None, formula=formula)
+
+
+def category(name: str, transitions: dict[str, dict[str, float]] | None = None) -> Feature:
+    return Feature(name=name, kind=Kind.CATEGORICAL, levels=("u", "v", "w"), mutable=True, transitions=transitions)
+
+
+def normal(columns: int, n: int = 100) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(n, columns))
+
+
+def test_a_tick_stresses_a_regression_with_a_mutable_category():
+    rows = np.c_[normal(1), np.arange(100) % 3]
+    schema = Schema((number("a"), category("c")))
+    threat = ThreatModel.from_schema(schema, rows, level="S2")
+    report = run_campaign(Linear(1.0, 5.0), rows, rows @ [1.0, 5.0], threat, schema=schema, task="regression")
+    assert report.levels[0].attacked > 5.0  # one level further costs 5 at least
+
+
+def test_no_row_of_a_regression_counts_as_broken_before_it_is_attacked():
+    rows = normal(2)
+    target, y = Target(Linear(1.0, 2.0), Task.REGRESSION), rows @ [1.0, 2.0] + 0.1
+    threat = ThreatModel.linf(epsilon=0.5)
+    worst = -(0.1 + 1.5)
+    found = attack(target, rows, y, threat, Search(steps=3, drop_broken=True))
+    np.testing.assert_allclose(found.margin, worst, rtol=1e-5)
+    for search in (square, evolve):
+        assert (search(target, rows, y, threat, queries=200, drop_broken=True).margin < -1.0).all()
+
+
+def test_random_search_goes_on_from_a_row_whose_derived_cell_has_moved():
+    clean = normal(2)
+    clean = np.c_[clean, clean.sum(axis=1)]
+    schema = Schema((number("a"), number("b"), number("total", "a + b")))
+    threat = ThreatModel.from_schema(schema, clean, level="S5")
+    start = clean - [0.5, 0.0, 0.5]
+    target = Target(Linear(1.0, 1.0, -1.0, shift=0.3), Task.BINARY)  # .3 wherever the total is one
+    found = square(target, clean, np.ones(100), threat, queries=5, start=start)
+    assert feasible(clean, found.rows, threat).all()
+
+
+def test_a_missing_part_of_a_formula_leaves_the_gradient_of_the_other_parts():
+    rows = normal(2) + 5
+    rows = np.c_[rows, rows[:, 0] / rows[:, 1]]
+    rows[:50, 1:] = np.nan
+    schema = Schema((number("a"), number("b"), number("ratio", "a / b")))
+    threat = ThreatModel.from_schema(schema, rows, level="S3")
+    found = attack(Target(Linear(1.0, shift=-4.0), Task.BINARY), rows, np.ones(100), threat, Search(steps=3))
+    assert found.nan_gradients == 0.0
+    low, _ = threat.box(rows)
+    np.testing.assert_allclose(found.rows[:, 0], low[:, 0])
+
+
+def test_changes_that_cost_less_than_one_are_taken_as_long_as_the_budget_lasts():
+    cheap = {"u": {"v": 0.4}}
+    schema = Schema(tuple(category(name, cheap) for name in "abc"))
+    clean = np.zeros((20, 3))
+    threat = ThreatModel.from_schema(schema, clean, level="S2")
+    found = swap(Target(Linear(-1.0, -1.0, -1.0, shift=2.0), Task.BINARY), clean, np.ones(20), threat)
+    np.testing.assert_allclose(found.margin, 0.0)  # two changes for .8, not three for 1.2
