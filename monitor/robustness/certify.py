@@ -129,7 +129,7 @@ def _region(
     low, high = (network.inputs(torch.as_tensor(side, device=target.device)) for side in (lower, upper))
     return Region(
         centre=(low + high) / 2,
-        radius=(high - low) / 2,
+        radius=(high - low).abs() / 2,  # it may fall as a feature grows
         swaps=None if swaps is None else Swaps.of(swaps, target.device),
     )
 

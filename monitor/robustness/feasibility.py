@@ -19,7 +19,7 @@ def feasible(clean: FloatArray, adversarial: FloatArray, threat: ThreatModel, *,
     """Which adversarial rows the threat allows, shape (n,). Rows in raw units, shape (n, d)."""
     missing = np.isnan(clean)
     moved = np.where(missing, ~np.isnan(adversarial), adversarial != clean)
-    step = np.where(missing, 0.0, adversarial - np.where(missing, 0.0, clean))
+    step = np.where(moved & ~missing, adversarial - np.where(moved, clean, 0.0), 0.0)
     slack = tolerance * (1 + np.abs(np.where(missing, 0.0, clean)))
     wrong = missing | ~threat.mutable
     wrong = wrong | ((step > 0) & ~threat.up) | ((step < 0) & ~threat.down)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from monitor.robustness.target import Target, Task
 
 _SKIPPED = nn.Identity | nn.Dropout | nn.Flatten
+_PLAIN = {kind.forward for kind in (nn.Identity, nn.Dropout, nn.Flatten, nn.Linear, nn.ReLU)}
 FLOAT32, FLOAT64 = 2.0**-24, 2.0**-53  # unit roundoffs
 _AGREES = 1e-3  # relative to the outputs: how far float32 may be from what these matrices say
 
@@ -64,10 +65,12 @@ class ReluNetwork:
 
     preprocess: nn.Module | None
     layers: tuple[Affine, ...]
+    dtype: torch.dtype = torch.float64  # of the raw rows that the model is given
 
     def inputs(self, rows: Tensor) -> Tensor:
         """Network inputs (n, width) in float64 for raw rows (n, d)."""
-        return (rows if self.preprocess is None else self.preprocess(rows)).double()
+        given = rows.to(self.dtype)
+        return (given if self.preprocess is None else self.preprocess(given)).double()
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Outputs (n, k) for network inputs (n, width)."""
@@ -93,7 +96,7 @@ def relu_network(target: Target) -> ReluNetwork | None:
         return None
     preprocess, modules = found
     layers = _affine(modules)
-    return ReluNetwork(preprocess=preprocess, layers=(*layers[:-1], _finished(layers[-1], target)))
+    return ReluNetwork(preprocess=preprocess, layers=(*layers[:-1], _finished(layers[-1], target)), dtype=target.dtype)
 
 
 def _parts(module: nn.Module | None) -> tuple[nn.Module | None, list[nn.Linear | nn.ReLU]] | None:
@@ -102,11 +105,16 @@ def _parts(module: nn.Module | None) -> tuple[nn.Module | None, list[nn.Linear |
     if preprocess is not None and not getattr(preprocess, "is_monotone", False):
         return None
     modules: list[object] = list(network) if isinstance(network, nn.Sequential) else [network]
-    modules = [layer for layer in modules if not isinstance(layer, _SKIPPED)]
-    known = [layer for layer in modules if isinstance(layer, nn.Linear | nn.ReLU)]
+    modules = [layer for layer in modules if not (isinstance(layer, _SKIPPED) and _is_plain(layer))]
+    known = [layer for layer in modules if isinstance(layer, nn.Linear | nn.ReLU) and _is_plain(layer)]
     if len(known) < len(modules) or not any(isinstance(layer, nn.Linear) for layer in known):
         return None
     return preprocess, known
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    """Whether it computes what its class in torch does; a subclass may do anything."""
+    return type(layer).forward in _PLAIN
 
 
 def _affine(modules: list[nn.Linear | nn.ReLU]) -> list[Affine]:

@@ -124,6 +124,8 @@ class ThreatModel:
         columns = [column[np.isfinite(column)] for column in rows.T]
         extremes = [np.quantile(c, [0.001, 0.999]) if c.size else np.array([0.0, 0.0]) for c in columns]
         kind = Budget(budget)
+        if kind is Budget.RANK and Norm(norm) is not Norm.LINF:
+            raise BadInput(f"expected norm linf with a rank budget, whose shares have no length, got {norm}")
         features = schema.features
         counts = np.array([f.mutable and is_count(f, c) for f, c in zip(features, columns, strict=True)])
         threat = cls(

@@ -1,10 +1,13 @@
 """Corners of threat models: values instead of classes, missing parts, derived cells, cheap steps, odd models."""
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
+from monitor.errors import BadInput
 from monitor.robustness import ThreatModel, run_campaign
+from monitor.robustness.certify import certified
 from monitor.robustness.evolve import evolve
 from monitor.robustness.feasibility import feasible
 from monitor.robustness.gradient import Search, attack
@@ -86,3 +89,67 @@ def test_changes_that_cost_less_than_one_are_taken_as_long_as_the_budget_lasts()
     threat = ThreatModel.from_schema(schema, clean, level="S2")
     found = swap(Target(Linear(-1.0, -1.0, -1.0, shift=2.0), Task.BINARY), clean, np.ones(20), threat)
     np.testing.assert_allclose(found.margin, 0.0)  # two changes for .8, not three for 1.2
+
+
+class Shifted(nn.Module):
+    """A monotone preprocessing, growing or falling."""
+
+    is_monotone = True
+
+    def __init__(self, sign: float = 1.0, shift: float = 0.0) -> None:
+        super().__init__()
+        self.sign, self.shift = sign, shift
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return (self.sign * (rows - self.shift)).float()
+
+
+class Behind(nn.Module):
+    """x + bias behind a preprocessing."""
+
+    def __init__(self, preprocess: nn.Module, bias: float, layer: type[nn.Linear] = nn.Linear) -> None:
+        super().__init__()
+        self.preprocess, self.network = preprocess, nn.Sequential(layer(1, 1))
+        for parameter, value in ((self.network[0].weight, 1.0), (self.network[0].bias, bias)):
+            nn.init.constant_(parameter, value)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return self.network(self.preprocess(rows))
+
+
+def test_a_falling_preprocessing_is_certified_over_its_whole_box():
+    target, rows, y = Target(Behind(Shifted(-1.0), 0.0), Task.BINARY), np.array([[-0.5]]), np.ones(1)
+    threats = [ThreatModel.linf(epsilon=epsilon) for epsilon in (0.4, 1.0)]
+    assert [certified(target, rows, y, threat).tolist() for threat in threats] == [[True], [False]]
+
+
+def test_a_certificate_knows_that_raw_rows_were_rounded_before_the_preprocessing():
+    rows = np.full((17, 1), 1e6 + 1)
+    rows[16] += -0.97  # single precision has steps of 1/16 there: the model is given 1e6
+    target = Target(Behind(Shifted(shift=1e6), -0.01), Task.BINARY)
+    assert target.outputs(rows)[16] < 0
+    assert certified(target, rows, np.ones(17), ThreatModel.linf(epsilon=0.0)).tolist() == [True] * 16 + [False]
+
+
+class Capped(nn.Linear):
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return super().forward(rows).clamp(max=3.0) * (rows < 4.0)
+
+
+def test_a_layer_with_a_forward_of_its_own_has_no_certificate():
+    rows = np.r_[np.ones((16, 1)), [[5.0]]]
+    target = Target(Behind(Shifted(), 0.0, Capped), Task.BINARY)
+    assert certified(target, rows, np.ones(17), ThreatModel.linf(epsilon=0.1)) is None
+
+
+def test_a_row_with_an_infinite_cell_is_feasible_as_it_is_in_every_norm():
+    rows = np.array([[np.inf, 0.0], [np.nan, 0.0], [1.0, 0.0]])
+    schema = Schema((number("a"), number("b")))
+    for norm in ("linf", "l2", "l1"):
+        threat = ThreatModel.from_schema(schema, normal(2), level="S3", norm=norm)
+        assert feasible(rows, rows, threat).all()
+
+
+def test_a_rank_budget_has_no_length():
+    with pytest.raises(BadInput, match="rank"):
+        ThreatModel.from_schema(Schema((number("a"),)), normal(1), level="S3", budget="rank", norm="l2")
