@@ -5,6 +5,7 @@ backticks. Only arithmetic and a few functions are understood, and nothing else 
 """
 
 import ast
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,10 +41,14 @@ class Formula:
         """
         plain, aliases = _unquoted(text)
         try:
-            tree = ast.parse(plain.strip(), mode="eval").body
+            tree = None if "#" in plain else ast.parse(plain.strip(), mode="eval").body
         except (SyntaxError, ValueError, RecursionError):
-            raise BadInput(f"expected arithmetic over features such as a / (b + 1), got {text!r}") from None
-        return cls(text=text, names=tuple(_names(tree, aliases, text, known)), tree=tree, aliases=aliases)
+            tree = None
+        if tree is None:
+            raise BadInput(f"expected arithmetic over features such as a / (b + 1), got {text!r}")
+        names = tuple(_names(tree, aliases, text, known))
+        _check_numbers(tree, text)
+        return cls(text=text, names=names, tree=tree, aliases=aliases)
 
     def evaluate(self, columns: Mapping[str, Any], library: Any) -> Any:
         """The value for columns by name; `library` is numpy or torch, whichever holds them."""
@@ -114,6 +119,18 @@ def _names(tree: ast.expr, aliases: Mapping[str, str], text: str, known: Sequenc
     if unknown:
         raise BadInput(f"{text!r} names no feature of this schema: {', '.join(unknown)}")
     return list(found)
+
+
+def _check_numbers(tree: ast.expr, text: str) -> None:
+    """Arithmetic of numbers alone must have a finite value: it is the same for every row."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.expr) and not any(isinstance(part, ast.Name) for part in ast.walk(node)):
+            try:
+                value = _evaluate(node, {}, {}, None)
+            except ArithmeticError:
+                value = None
+            if not (isinstance(value, float) and math.isfinite(value)):
+                raise BadInput(f"expected finite numbers in {text!r}, got {ast.unparse(node)[:40]}")
 
 
 def _is_allowed(node: ast.AST) -> bool:

@@ -125,13 +125,22 @@ class Schema:
     def with_threats_of(self, declared: "Schema") -> "Schema":
         """The same features, with what another schema of theirs declares about changing them.
 
-        These are mutability, direction, bounds, formulas, transitions between known levels, and relations.
+        These are mutability, direction, bounds, formulas, transitions between known levels, and relations. A formula or
+        relation that names a feature which is not here is left out; a feature that had the formula then stands.
         """
+        known = tuple(
+            feature
+            if feature.formula is None or _names_only(Formula.parse(feature.formula, declared.names), self)
+            else replace(feature, formula=None)
+            for feature in declared.features
+        )
+        by_name = {feature.name: feature for feature in known}
         features = tuple(
-            _threatened(feature, declared._by_name[feature.name]) if feature.name in declared._by_name else feature
+            _threatened(feature, by_name[feature.name]) if feature.name in by_name else feature
             for feature in self.features
         )
-        return Schema(features, declared.relations if set(declared.names) <= set(self.names) else self.relations)
+        relations = (text for text in declared.relations if _names_only(Relation.parse(text, declared.names), self))
+        return Schema(features, tuple(relations))
 
     def conform(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The schema's columns in order: numbers as float64 (unparseable → NaN), categories as str objects with None.
@@ -189,6 +198,10 @@ class Schema:
             raise SchemaMismatch(f"expected a schema document with features of name and kind: {error}") from error
 
 
+def _names_only(said: Formula | Relation, schema: Schema) -> bool:
+    return set(said.names) <= set(schema.names)
+
+
 def _threatened(feature: Feature, declared: Feature) -> Feature:
     known = set(feature.levels)
     transitions = declared.transitions and {
@@ -229,6 +242,8 @@ def _check_derived(feature: Feature, numeric: list[str], derived: set[str]) -> N
             f"expected the derived feature {feature.name} to be a number that is not mutable: it moves with its parts"
         )
     parsed = Formula.parse(feature.formula or "", numeric)
+    if not parsed.names:
+        raise SchemaMismatch(f"expected the formula of {feature.name} over other features, got {feature.formula!r}")
     nested = sorted(derived & set(parsed.names))
     if nested:
         raise SchemaMismatch(

@@ -1,5 +1,6 @@
 """`holdfast threat`: what an attacker or a fault may change in a model's rows, and what must hold between features."""
 
+import math
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
@@ -175,7 +176,10 @@ def _range(value: str, text: str) -> tuple[float | None, float | None]:
     try:
         if not sign:
             raise ValueError
-        return (float(low) if low else None), (float(high) if high else None)
+        lower, upper = (float(low) if low else None), (float(high) if high else None)
+        if not all(math.isfinite(side) for side in (lower, upper) if side is not None):
+            raise ValueError
+        return lower, upper
     except ValueError:
         raise BadInput(f"expected bounds such as amount=0:20000 or amount=0:, got {text!r}") from None
 
@@ -191,7 +195,7 @@ def _by_name(texts: tuple[str, ...], schema: Schema) -> dict[str, list[str]]:
 def _transitions(feature: Feature, texts: list[str]) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for text in texts:
-        parts = re.fullmatch(r"(.+)>(.+?)(?::([0-9.]+))?", text)
+        parts = re.fullmatch(r"(.+)>(.+?)(?::([0-9]+\.?[0-9]*|\.[0-9]+))?", text)
         if parts is None or not feature.is_categorical:
             raise BadInput(f"expected a change of a category such as tier=basic>plus:1, got {feature.name}={text}")
         found.setdefault(parts[1].strip(), {})[parts[2].strip()] = float(parts[3] or 1)

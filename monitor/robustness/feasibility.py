@@ -138,8 +138,8 @@ class _Frame:
         plain = re.sub(r"\b(minimum|maximum)\s*\(", r"@\1(", plain)
         functions = {"minimum": np.minimum, "maximum": np.maximum}
         with np.errstate(all="ignore"):
-            found = self._frame.eval(plain.strip(), engine="python", local_dict=functions, global_dict={})
+            found = self._frame.eval(" ".join(plain.split()), engine="python", local_dict=functions, global_dict={})
         return np.broadcast_to(np.asarray(found, dtype=np.float64), len(self._frame)).copy()
 
 
-_WORD = re.compile(r"`([^`]*)`|(?<![\w.])([A-Za-z_]\w*)\b(?!\s*\()")
+_WORD = re.compile(r"`([^`]*)`|(?<![\w.])([^\W\d]\w*)\b(?!\s*\()")

@@ -119,3 +119,24 @@ def test_what_may_change_is_taken_over_and_what_the_data_are_stays():
     assert both["c"].levels == ("x", "y")
     assert both["c"].transitions == {"x": {"y": 1.0}}
     assert both.relations == ("a <= 5",)
+
+
+@pytest.mark.parametrize("number", ["10 ** 400", "1" + "0" * 400, "(-1) ** 0.5", "1 / 0", "1e400", "a * (2 - 1e999)"])
+def test_numbers_that_are_none_are_refused_when_they_are_declared(number: str):
+    with pytest.raises(BadInput, match="finite numbers"):
+        Relation.parse(f"a <= {number}", NAMES)
+
+
+def test_a_derived_feature_without_parts_is_refused():
+    with pytest.raises(SchemaMismatch, match="other features"):
+        Schema((feature("a"), feature("r", formula="sqrt(4)")))
+
+
+def test_a_version_with_fewer_columns_takes_over_what_is_declared_between_those_it_has():
+    older = Schema((feature("a"), feature("b"), feature("r")))
+    declared = Schema(
+        (feature("a", mutable=True), feature("b"), feature("z"), feature("r", formula="a + z")), ("a <= z", "a <= b")
+    )
+    both = older.with_threats_of(declared)
+    assert (both["a"].mutable, both["r"].formula, both["r"].mutable) == (True, None, False)
+    assert both.relations == ("a <= b",)

@@ -153,3 +153,10 @@ def test_a_row_with_an_infinite_cell_is_feasible_as_it_is_in_every_norm():
 def test_a_rank_budget_has_no_length():
     with pytest.raises(BadInput, match="rank"):
         ThreatModel.from_schema(Schema((number("a"),)), normal(1), level="S3", budget="rank", norm="l2")
+
+
+@pytest.mark.parametrize("relation", ["älter <= b", "(älter +\n 1) <= b * 1_000", "-älter ** 2 <= --b"])
+def test_the_checker_reads_every_relation_that_can_be_declared(relation):
+    rows = normal(2)
+    threat = ThreatModel.from_schema(Schema((number("älter"), number("b")), (relation,)), rows, level="S3")
+    assert feasible(rows, rows, threat).all()
