@@ -33,6 +33,7 @@ from monitor.training.networks import TABULAR
 from monitor.windows import Window
 
 SAMPLE_ROWS = 2_000
+_OF_THREATS = ("stress", "stress_stream")  # of a baseline: it is worth nothing once other things may change
 CLOSE = 1e-3  # of a probability, or of the spread of values: a log is rounded, and float32 is not float64
 
 
@@ -81,7 +82,7 @@ def registered_anew(session: Session, tools: Tools, model: Model, schema: Schema
     rows = known_rows(session, model, version)
     loaded = load_model(Manifest.from_document(version.manifest), tools.store, tools.factories).under(schema)
     measured = baseline_for(loaded, rows, loaded.schema, ModelSettings.of(model), task=model.task)
-    version.baseline = version.baseline | measured
+    version.baseline = {name: value for name, value in version.baseline.items() if name not in _OF_THREATS} | measured
     return _tested(measured, schema)
 
 

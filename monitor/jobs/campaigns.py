@@ -4,6 +4,7 @@ What such a campaign works on and what its attacks have found lies in a folder o
 the next one takes the same rows, and loses the attack that was running and no other.
 """
 
+import hashlib
 import json
 import shutil
 import time
@@ -48,9 +49,19 @@ class Facts:
     order: Order
     origin: Origin
 
+    @property
+    def declared_sha256(self) -> str:
+        """Of what may change in rows, as the model's owner declares it now."""
+        text = json.dumps(self.subject.schema.to_document(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
     def to_document(self) -> dict[str, Any]:
         """What the folder of a campaign remembers of it."""
-        made_for = {"order": self.order.to_payload(), "manifest_sha256": self.subject.version.manifest_sha256}
+        made_for = {
+            "order": self.order.to_payload(),
+            "manifest_sha256": self.subject.version.manifest_sha256,
+            "declared_sha256": self.declared_sha256,
+        }
         return {"made_for": made_for, "origin": self.origin.to_document()}
 
 
@@ -141,13 +152,14 @@ def write_campaign(
 
 
 def _is_known(session: Session, tools: Tools, facts: Facts) -> bool:
-    """Whether the last campaign of this purpose attacked the same version on the same rows with the same code."""
+    """Whether the last campaign of this purpose attacked the same version on the same rows in the same way."""
     last = _last_on(session, facts)
     return (
         last is not None
         and last.version_id == facts.subject.version.id
         and last.plan == facts.order.plan
         and last.report.get("code_version") == tools.code_version
+        and last.report.get("declared_sha256") == facts.declared_sha256
     )
 
 
@@ -159,6 +171,7 @@ def store_campaign(session: Session, tools: Tools, facts: Facts, found: Found) -
         "note": origin.note,
         "rows_sha256": origin.ids_sha256,
         "code_version": tools.code_version,
+        "declared_sha256": facts.declared_sha256,
         "headline": found.headline.to_document(),
         "lost": packed(found.lost),
         "paired": _paired(session, facts, found),
@@ -173,9 +186,11 @@ def store_campaign(session: Session, tools: Tools, facts: Facts, found: Found) -
 
 
 def _paired(session: Session, facts: Facts, found: Found) -> dict[str, Any] | None:
-    """McNemar's test against the last campaign of this purpose, where it attacked the same rows at the same level."""
+    """McNemar's test against the last campaign of this purpose, where it attacked the same rows in the same way."""
     last = _last_on(session, facts)
     if last is None or last.report["headline"]["level"] != found.headline.level:
+        return None
+    if last.report.get("declared_sha256") != facts.declared_sha256:
         return None
     before: NDArray[np.bool_] = unpacked(last.report["lost"])
     if len(before) != len(found.lost):

@@ -33,6 +33,10 @@ class Registered:
             return None
         return cls(level=level, shares=Shares.from_document(document), cut=document.get("cut"))
 
+    def to_document(self) -> dict[str, Any]:
+        """What a stream is bound to, as plain JSON values."""
+        return {"level": self.level, "registered": self.shares.to_document(), "cut": self.cut}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
@@ -76,7 +80,7 @@ def step(session: Session, subject: Subject, before: datetime, lost: NDArray[np.
         return None
     tick = Shares.of(lost, y, classes=subject.model.task != "regression")
     try:
-        stream = _last(session, subject, before).update(registered.shares, tick)
+        stream = _last(session, subject, before, registered).update(registered.shares, tick)
     except BadInput:  # of classes alone that the registration did not have
         return None
     return Step(stream=stream, tick=tick, registered=registered)
@@ -84,11 +88,12 @@ def step(session: Session, subject: Subject, before: datetime, lost: NDArray[np.
 
 def state_of(found: Step) -> bytes:
     """What the next tick goes on from."""
-    document = found.stream.to_document() | {"level": found.registered.level}
+    document = found.stream.to_document() | found.registered.to_document()
     return json.dumps(document, sort_keys=True).encode()
 
 
-def _last(session: Session, subject: Subject, before: datetime) -> RobustStream:
+def _last(session: Session, subject: Subject, before: datetime, registered: Registered) -> RobustStream:
+    """Where the last tick left the stream; it begins anew with another level or a new registration."""
     chosen = (
         select(CheckRun.detector_state)
         .where(
@@ -100,6 +105,6 @@ def _last(session: Session, subject: Subject, before: datetime) -> RobustStream:
     )  # fmt: skip
     state = session.scalar(chosen)
     document = json.loads(state) if state else {}
-    if document.get("level") != subject.settings.stress_level:
+    if any(document.get(name) != value for name, value in registered.to_document().items()):
         return RobustStream()
     return RobustStream.from_document(document)

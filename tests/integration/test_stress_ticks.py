@@ -11,11 +11,12 @@ from monitor.alerts import AlertKind
 from monitor.db.alerts import Alert, Route
 from monitor.db.checks import Finding, WindowVerdict
 from monitor.db.engine import transaction
+from monitor.db.registry import Version
 from monitor.jobs import stress_child
 from monitor.robustness import CampaignReport
 from monitor.robustness.report import FragileFeature
 from monitor.robustness.stream import BUDGET_TICKS
-from tests.streams import drain_checks, rows_of, runs_of
+from tests.streams import REFERENCE_DAYS, World, drain_checks, rows_of, runs_of, serve_days
 from tests.stressed import stressed
 
 LEANED_ON = FragileFeature(feature="amount", moved=0.9, repaired=0.62, recovered=0.7, typical=12.0, unit=None)
@@ -42,6 +43,19 @@ def test_a_tick_goes_on_from_the_last_one_and_quiet_ones_do_not_fire(engine: Eng
     with transaction(engine) as session:
         found = session.scalars(select(Finding).where(Finding.metric == "lost_to_attack")).all()
     assert [one.statistic for one in found] == [run.document["stream"]["lost"] for run in (first, second)]
+
+
+def test_a_new_registration_starts_the_stream_anew(engine: Engine, tmp_path: Path):
+    tools = stressed(engine, tmp_path, days=4, stress_every_windows=2)
+    drain_checks(tools)
+    with transaction(engine) as session:
+        version = session.scalars(select(Version)).one()
+        lost = version.baseline["stress_stream"]["lost"]
+        stream = version.baseline["stress_stream"] | {"lost": {name: count + 9 for name, count in lost.items()}}
+        version.baseline = version.baseline | {"stress_stream": stream}
+    serve_days(engine, World(), REFERENCE_DAYS + 4, REFERENCE_DAYS + 6)
+    drain_checks(tools)
+    assert [json.loads(run.detector_state)["ticks"] for run in runs_of(engine, "stress")] == [1, 2, 1]
 
 
 @pytest.mark.usefixtures("leaning")

@@ -6,10 +6,11 @@ import pytest
 from sqlalchemy import Engine
 
 from monitor.db.engine import transaction
-from monitor.db.registry import feature_schema, model_named, schema_of
+from monitor.db.registry import champion, feature_schema, model_named, schema_of
 from monitor.schema import Schema
 from tests.commands import Commands
 from tests.streams import World, register
+from tests.stressed import stressed
 
 
 @pytest.fixture
@@ -85,3 +86,16 @@ def test_what_cannot_be_is_refused_in_a_sentence_and_nothing_changes(
     assert answer.code == 2
     assert sentence in answer.err
     assert declared(engine) == before
+
+
+def test_a_registration_that_cannot_be_made_anew_is_not_held_against_later_ticks(
+    database_url: str, tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+):
+    stressed(engine, tmp_path)
+    monkeypatch.setattr("monitor.cli.attaching.baseline_for", lambda *_, **__: {})  # too few labels are left
+    holdfast = Commands(url=database_url, home=tmp_path)
+    assert "not stress-tested yet" in holdfast.well("threat", "declare", "fraud", "--mutable", "amount,age")
+    with transaction(engine) as session:
+        baseline = champion(session, model_named(session, "fraud")).baseline
+    assert not {"stress", "stress_stream"} & set(baseline)
+    assert "operating_threshold" in baseline
