@@ -80,7 +80,7 @@ def run_campaign(
         previous=None if previous is None else Target(flat_model(previous, shape), kind, device=device),
         schema=schema,
         surroundings=Surroundings.of(schema, rows if reference is None else reference) if schema else None,
-        bank=bank or NoBank(),
+        bank=NoBank() if bank is None else bank,
         tell=progress or (lambda share, sentence: None),
         seconds=lambda: clock() - started if clock and started is not None else None,
     )

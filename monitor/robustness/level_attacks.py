@@ -165,7 +165,7 @@ class LevelAttacks:
     def _tried(self, name: str, threat: ThreatModel, make: Callable[[], Attack]) -> Tried:
         """The attack, or what the bank remembers of it; scored again, and checked by means of its own."""
         started = self.seconds()
-        key = f"{threat.level}/{name}"
+        key = f"{threat.budget}/{threat.norm}/{threat.level}/{name}"
         known = self.bank.get(key)
         found = make() if known is None else _remembered(known)
         if known is None:

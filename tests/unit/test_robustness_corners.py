@@ -160,3 +160,17 @@ def test_the_checker_reads_every_relation_that_can_be_declared(relation):
     rows = normal(2)
     threat = ThreatModel.from_schema(Schema((number("älter"), number("b")), (relation,)), rows, level="S3")
     assert feasible(rows, rows, threat).all()
+
+
+class Memory(dict):
+    put = dict.__setitem__
+
+
+def test_a_bank_keeps_threats_apart_that_share_the_name_of_their_level():
+    rows, schema = normal(2) ** 3, Schema((number("a"), number("b")))
+    threats = [ThreatModel.from_schema(schema, rows, level="S3", budget=budget) for budget in ("rank", "sigma")]
+    given = (Linear(1.0, 1.0), rows, (rows.sum(axis=1) > 0).astype(float), threats)
+    kept, plain = run_campaign(*given, bank=Memory()), run_campaign(*given)
+    assert [level.attacked for level in kept.levels] == [level.attacked for level in plain.levels]
+    gradients = [[level.attacks[0].infeasible for level in report.levels] for report in (kept, plain)]
+    assert gradients[0] == gradients[1] == [0, 0]
