@@ -98,7 +98,9 @@ def declare(
     ] = None,
     swap: Annotated[
         list[str] | None,
-        typer.Option("--swap", help="'tier=basic>plus:1': an allowed change at a cost. Repeat.", show_default=False),
+        typer.Option(
+            "--swap", help="'tier=basic>plus:1': a change and its cost; 'tier=': any. Repeat.", show_default=False
+        ),
     ] = None,
     home: HomeOption = None,
 ) -> None:
@@ -192,7 +194,10 @@ def _by_name(texts: tuple[str, ...], schema: Schema) -> dict[str, list[str]]:
     return found
 
 
-def _transitions(feature: Feature, texts: list[str]) -> dict[str, dict[str, float]]:
+def _transitions(feature: Feature, texts: list[str]) -> dict[str, dict[str, float]] | None:
+    """The changes that were said; None, which allows any, for an empty text."""
+    if texts == [""] and feature.is_categorical:
+        return None
     found: dict[str, dict[str, float]] = {}
     for text in texts:
         parts = re.fullmatch(r"(.+)>(.+?)(?::([0-9]+\.?[0-9]*|\.[0-9]+))?", text)

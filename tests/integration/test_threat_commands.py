@@ -49,8 +49,9 @@ def test_declare_says_relations_directions_bounds_and_swaps_and_what_is_not_said
         "must hold: amount <= age * 100",
         "fraud v1 has no artefact to stress: holdfast model attach fraud FILE",
     ]
-    holdfast.well("threat", "declare", "fraud", "--relation", "")
+    holdfast.well("threat", "declare", "fraud", "--relation", "", "--swap", "channel=")
     assert declared(engine).relations == ()
+    assert declared(engine)["channel"].transitions is None
 
 
 def test_a_preset_guesses_by_names(holdfast: Commands, engine: Engine):
