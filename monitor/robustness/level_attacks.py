@@ -7,7 +7,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.errors import HoldfastError
 from monitor.robustness.bank import Bank
+from monitor.robustness.certify import certified
 from monitor.robustness.evolve import evolve
 from monitor.robustness.feasibility import feasible
 from monitor.robustness.gradient import Attack, Search, attack
@@ -17,8 +19,10 @@ from monitor.robustness.square import square
 from monitor.robustness.stressed import Stressed
 from monitor.robustness.swaps import swap
 from monitor.robustness.target import Task, margin
-from monitor.robustness.threat_model import ThreatModel
+from monitor.robustness.threat_model import BoolArray, ThreatModel
 from monitor.schema import FloatArray
+
+_BROKEN_TRIED = 16  # broken rows for which a certificate is tried all the same: there must be none
 
 Seconds = Callable[[], float | None]
 
@@ -38,13 +42,17 @@ class Tried:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Found:
-    """Everything at one level; `rows`, `outputs` and `margin` are the worst of all attacks."""
+    """Everything at one level; `rows`, `outputs` and `margin` are the worst of all attacks.
+
+    `sure` are the rows that were certified before the last searches, which left them out; None when none was asked for.
+    """
 
     threat: ThreatModel
     tried: tuple[Tried, ...]
     rows: FloatArray
     outputs: FloatArray
     margin: FloatArray
+    sure: BoolArray | None = None
 
     def by_name(self, name: str) -> Tried | None:
         """One attack, or None when it was not run."""
@@ -69,9 +77,15 @@ class LevelAttacks:
         for name, rows in (("lower level", before.rows if before else None), ("transfer", transfer)):
             if rows is not None:
                 tried.append(self._tried(name, threat, partial(self._as_attack, rows, threat)))
-        for name, make in self._last_resorts(threat, tried):
-            tried.append(self._tried(name, threat, make))
-        return self._worst(threat, tried)
+        searches = self._last_searches()
+        if not searches:
+            return self._worst(threat, tried)
+        worst = self._worst(threat, tried)
+        sure = proved(self.of, worst, np.arange(len(self.of.rows)))
+        left = np.flatnonzero((worst.margin >= 0) & self.of.attacked & (True if sure is None else ~sure))
+        for name, search, queries in searches if left.size else ():
+            tried.append(self._tried(name, threat, partial(self._searched, search, queries, worst, left)))
+        return replace(self._worst(threat, tried), sure=sure)
 
     def results(self, found: Found) -> tuple[AttackResult, ...]:
         """Each attack by itself, as a report says it."""
@@ -129,21 +143,18 @@ class LevelAttacks:
         )
         return _put(changed, again, other)
 
-    def _last_resorts(self, threat: ThreatModel, tried: Sequence[Tried]) -> "list[tuple[str, Callable[[], Attack]]]":
-        """Searches without gradients on the rows that nothing has broken."""
-        if self.of.task is Task.REGRESSION:
-            return []
-        worst = self._worst(threat, tried)
-        left = np.flatnonzero(worst.margin >= 0)
+    def _last_searches(self) -> list[tuple[str, Callable[..., Attack], int]]:
+        """Searches without gradients for the rows that nothing has broken and nothing proves."""
         plan = self.of.plan
         searches: tuple[tuple[str, str, Callable[..., Attack], int], ...] = (
             ("random", "survivors at random", square, plan.survivor_queries),
             ("evolution", "evolution", evolve, plan.evolve_queries),
         )
+        wanted = self.of.task is not Task.REGRESSION
         return [
-            (name, partial(self._searched, search, queries, worst, left))
-            for attack_name, name, search, queries in searches
-            if attack_name in plan.attacks and queries and left.size
+            (name, search, n)
+            for attack_name, name, search, n in searches
+            if wanted and n and attack_name in plan.attacks
         ]
 
     def _searched(self, search: Callable[..., Attack], queries: int, worst: Found, left: NDArray[np.intp]) -> Attack:
@@ -190,6 +201,26 @@ class LevelAttacks:
     def _margin(self, outputs: FloatArray) -> FloatArray:
         found = margin(outputs, self.of.y, self.of.task, decision=self.of.target.decision)
         return np.asarray(np.where(np.isnan(found), np.inf, found))
+
+
+def proved(of: Stressed, found: Found, place: NDArray[np.intp]) -> BoolArray | None:
+    """Which rows at these places are certified, (m,); None where the network has no certificate.
+
+    Broken rows are not looked at but for the first few, which must not be certified.
+
+    Raises:
+        HoldfastError: a row is certified and broken.
+    """
+    right = of.right(found.outputs)[place]
+    tried = right | (np.cumsum(~right) <= _BROKEN_TRIED)
+    effort = of.plan.certify_effort
+    sure = certified(of.target, of.rows[place], of.y[place], found.threat, undecided=tried, effort=effort)
+    if sure is None:
+        return None
+    sure = np.where(of.attacked[place], sure, right)
+    if bool((sure & ~right).any()):
+        raise HoldfastError("a row was both certified and broken: the certificate or the attack is wrong, report it")
+    return np.asarray(sure)
 
 
 def _put(whole: Attack, part: Attack, place: NDArray[np.intp]) -> Attack:

@@ -7,14 +7,13 @@ import numpy as np
 
 from monitor.errors import HoldfastError
 from monitor.robustness import scoring
-from monitor.robustness.certify import certified, certified_error
-from monitor.robustness.level_attacks import Found, LevelAttacks
+from monitor.robustness.certify import certified_error
+from monitor.robustness.level_attacks import Found, LevelAttacks, proved
 from monitor.robustness.report import LevelResult
 from monitor.robustness.smoothing import Smoothing, certify_smoothed
 from monitor.robustness.stressed import Stressed
 from monitor.robustness.target import Task, predicted
 
-_BROKEN_TRIED = 16  # broken rows for which a certificate is tried all the same: there must be none
 _SMOOTHED = 256  # rows: each takes hundreds of calls
 
 
@@ -80,16 +79,12 @@ def _bracket(of: Stressed, found: Found) -> tuple[float | None, int]:
             return None, 0
         attacked = np.abs(found.outputs - of.y)[place]
         return float((most_error - attacked).mean()), len(place)
-    right = of.right(found.outputs)[place]
-    tried = right | (np.cumsum(~right) <= _BROKEN_TRIED)
-    sure = certified(
-        of.target, of.rows[place], of.y[place], found.threat, undecided=tried, effort=of.plan.certify_effort
-    )
+    sure = found.sure[place] if found.sure is not None else proved(of, found, place)
     if sure is None:
         return None, 0
-    sure = np.where(of.attacked[place], sure, right)
+    right = of.right(found.outputs)[place]
     if bool((sure & ~right).any()):
-        raise HoldfastError("a row was both certified and broken: the certificate or the attack is wrong, report it")
+        raise HoldfastError("a row was certified and broken later: the certificate or the attack is wrong, report it")
     return float(right.mean() - sure.mean()), len(place)
 
 

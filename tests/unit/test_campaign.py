@@ -393,3 +393,14 @@ def test_when_only_positives_attack_negatives_stay_as_they_are_and_less_is_lost(
     assert positives.levels[2].certified <= positives.levels[2].attacked
     with pytest.raises(BadInput, match="two classes to attack the positives"):
         run_campaign(*given, plan=Plan(attackers="positives"), task="regression")
+
+
+def test_rows_that_are_proved_are_not_searched_any_further():
+    schema, X, y = table(300)
+    linear = nn.Linear(4, 1).double()
+    linear.load_state_dict({"weight": Linear().weights[None], "bias": torch.zeros(1).double()})
+    numbers = ThreatModel.from_schema(schema.with_mutable(["amount"]), X)
+    plan = Plan(rows=300, evolve_queries=200, survivor_queries=100)
+    report = run_campaign(linear.eval(), X, y, numbers, plan=plan)
+    assert all(level.certified == level.attacked for level in report.levels)
+    assert not {"evolution", "survivors at random"} & {a.name for level in report.levels for a in level.attacks}
