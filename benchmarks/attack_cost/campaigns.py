@@ -18,7 +18,7 @@ from monitor.robustness.threat_model import ThreatModel
 from monitor.training import Predictor, train
 
 TICK_ROWS = 512
-SHAPES: tuple[tuple[int, ...], ...] = ((128, 128), (256, 256, 256))
+SHAPES: tuple[tuple[int, ...], ...] = ((128, 128), (256, 256), (256, 256, 256))
 JUDGED = {"standard": ("S1", "S2"), "hardened": ("S1", "S2", "S3")}  # the levels of the goal; S3 is told for both
 
 

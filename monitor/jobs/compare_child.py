@@ -9,19 +9,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from monitor.artifacts import Manifest, Store
 from monitor.artifacts.load import LoadedModel, load_model
 from monitor.jobs.child import OnProgress
 from monitor.jobs.stress_child import Headline, factories_named, in_outputs, registered_stream, stress_test
+from monitor.jobs.stress_rows import chosen_rows
 from monitor.jobs.train_child import TARGET, one_thread
 from monitor.robustness import Task, reality_cap
 from monitor.schema import FloatArray, Schema
 
 WORK = "monitor.jobs.compare_child:run"
 STRESSED_ROWS = 1_024
-_LEAST_POSITIVE = 0.25  # share of the stressed rows where there are as many: an AUC of six positives says nothing
 _TIMED_ROWS = 60
 _CAPPED_ROWS = 4_000
 
@@ -113,7 +112,7 @@ def _measured(
     cap = None
     if given["task"] == "classification":
         cap = reality_cap(model.schema, rows[:cut][-_CAPPED_ROWS:], y[:cut][-_CAPPED_ROWS:])
-    chosen = cut + _chosen(y[cut:], given["task"], seed)
+    chosen = cut + chosen_rows(y[cut:], STRESSED_ROWS, given["task"], seed)
     report, headline = stress_test(
         model, rows[chosen], y[chosen], reference=rows[:cut], level=given["level"], threshold=None, cap=cap, seed=seed,
         most=STRESSED_ROWS, clock=time.perf_counter,
@@ -130,20 +129,6 @@ def _measured(
         "latency_p95_ms": _latency(model, rows[cut:]),
     }
     return facts, scored
-
-
-def _chosen(y: FloatArray, task: str, seed: int) -> NDArray[np.intp]:
-    """At most STRESSED_ROWS rows in their order, with a quarter of positives where there are as many."""
-    rng = np.random.default_rng(seed)
-    if len(y) <= STRESSED_ROWS:
-        return np.arange(len(y))
-    if task != "classification":
-        return np.sort(rng.choice(len(y), STRESSED_ROWS, replace=False))
-    positive, negative = np.flatnonzero(y == 1), np.flatnonzero(y != 1)
-    wanted = max(int(STRESSED_ROWS * _LEAST_POSITIVE), round(STRESSED_ROWS * positive.size / len(y)))
-    wanted = max(min(positive.size, wanted), STRESSED_ROWS - negative.size)
-    parts = rng.choice(positive, wanted, replace=False), rng.choice(negative, STRESSED_ROWS - wanted, replace=False)
-    return np.sort(np.concatenate(parts))
 
 
 def _latency(model: LoadedModel, rows: FloatArray) -> float:

@@ -11,7 +11,6 @@ from monitor.robustness.report import Flag, NoiseResult
 from monitor.robustness.stressed import Stressed
 from monitor.robustness.target import Task
 
-_PROBED = 256  # rows on which twice the steps are tried
 _STARTS = 16  # of a second look at rows that random search broke
 _FOREIGN = ("lower level", "transfer")  # rows that were made for another threat or model
 
@@ -30,7 +29,7 @@ def doubts(
     if gate.threat.links is not None:
         flags += audit.audit_relations(gate.threat.links.broken_share(of.rows))
     if of.target.white_box:
-        flags += _of_gradients(of, found, gate)
+        flags += _of_gradients(of, found)
     if of.task is not Task.REGRESSION:
         flags += audit.audit_curve(alone, _by_name(of, found, "one step"))
         flags += audit.audit_chance(missed=_missed(of, found[-1]), rows=len(of.rows))
@@ -58,7 +57,7 @@ def _by_name(of: Stressed, found: list[Found], name: str) -> list[float | None]:
     return [None if one is None else of.quality(one.outputs) for one in tried]
 
 
-def _of_gradients(of: Stressed, found: list[Found], gate: Found) -> list[Flag]:
+def _of_gradients(of: Stressed, found: list[Found]) -> list[Flag]:
     last = found[-1].tried[0].attack
     given = (of.target, of.rows, of.y)
     wrong = probes.wrong_slopes(*given, found[-1].threat, of.seed) if of.plan.probes else 0.0
@@ -68,5 +67,5 @@ def _of_gradients(of: Stressed, found: list[Found], gate: Found) -> list[Flag]:
     search = of.plan.search
     copies = probes.beaten_without_budget(*given, found[-1].threat, search, of.seed)
     return flags + audit.audit_search(
-        gained=of.gained, rows=min(len(of.rows), _PROBED), steps=search.steps, copies=copies
+        gained=of.gained, rows=min(len(of.rows), probes.TRIED), steps=search.steps, copies=copies
     )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.performance.intervals import wilson
 from monitor.robustness.report import FragileFeature, FragileSlice
 from monitor.robustness.rescore import completed, margins
 from monitor.robustness.target import Target, Task
@@ -16,7 +17,6 @@ from monitor.schema import FloatArray, Schema
 _MOST_ROWS = 128
 _MOST_SHOWN = 10
 _FEWEST = 30  # rows of a slice
-_Z = 1.959963984540054
 
 
 def fragile_features(
@@ -89,8 +89,8 @@ def fragile_slices(
         rows = int((mask & right).sum())
         if rows < _FEWEST:
             continue
-        rate = float((mask & right & ~survived).sum() / rows)
-        low, high = _wilson(rate, rows)
+        flipped = int((mask & right & ~survived).sum())
+        rate, (low, high) = flipped / rows, wilson(flipped, rows)
         if low > overall:
             quality = float(survived[mask].mean())
             found.append(FragileSlice(slice=name, rows=rows, flip_rate=rate, interval=(low, high), quality=quality))
@@ -121,9 +121,3 @@ def _quartiles(name: str, unit: str | None, column: FloatArray) -> Iterator[tupl
             if high == np.inf else f"{name} in ({low:.4g}, {high:.4g}]"
         )  # fmt: skip
         yield words + suffix, (column > low) & (column <= high)
-
-
-def _wilson(share: float, count: int) -> tuple[float, float]:
-    centre = (share + _Z * _Z / (2 * count)) / (1 + _Z * _Z / count)
-    half = _Z / (1 + _Z * _Z / count) * np.sqrt(share * (1 - share) / count + _Z * _Z / (4 * count * count))
-    return max(float(centre - half), 0.0), min(float(centre + half), 1.0)

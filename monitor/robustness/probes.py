@@ -17,7 +17,7 @@ _ROWS = 64
 _STEP = 0.02  # of the width of a cell
 _UNBOUNDED = 1e3  # robust σ
 _DRAWS = 8
-_TRIED = 256  # rows on which twice the steps are tried
+TRIED = 256  # rows on which twice the steps are tried
 _FEW, ONE_POINT = 3, 0.01
 _MOST_STEPS = 80
 
@@ -99,7 +99,7 @@ def converged(
 
     Steps are doubled up to 80. "Hardly" is at most a point of the rows, or three of them.
     """
-    some, labels = rows[:_TRIED], y[:_TRIED]
+    some, labels = rows[:TRIED], y[:TRIED]
     found = _count_broken(target, some, labels, threat, search, seed)
     while True:
         twice = replace(search, steps=2 * search.steps)
