@@ -146,16 +146,13 @@ class LevelAttacks:
     def _last_searches(self) -> list[tuple[str, Callable[..., Attack], int]]:
         """Searches without gradients for the rows that nothing has broken and nothing proves."""
         plan = self.of.plan
+        if self.of.task is Task.REGRESSION:
+            return []
         searches: tuple[tuple[str, str, Callable[..., Attack], int], ...] = (
             ("random", "survivors at random", square, plan.survivor_queries),
             ("evolution", "evolution", evolve, plan.evolve_queries),
         )
-        wanted = self.of.task is not Task.REGRESSION
-        return [
-            (name, search, n)
-            for attack_name, name, search, n in searches
-            if wanted and n and attack_name in plan.attacks
-        ]
+        return [(name, search, n) for attack_name, name, search, n in searches if n and attack_name in plan.attacks]
 
     def _searched(self, search: Callable[..., Attack], queries: int, worst: Found, left: NDArray[np.intp]) -> Attack:
         part = search(
