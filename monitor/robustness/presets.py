@@ -29,7 +29,7 @@ PRESETS: Mapping[str, Preset] = {
         says="amounts, counts, times and places can be chosen by a fraudster; who the person is cannot",
         moves=r"amount|value|price|total|count|num|n |payments|transactions|hour|time|minute|day|velocity|distance|"
         r"merchant|channel|device|currency|country",
-        stands=_PERSON + r"|account age|since|tenure|history|label",
+        stands=_PERSON + r"|account age|since|tenure|history|label|trust|risk|score",
     ),
     "credit": Preset(
         says="what an applicant states or can arrange moves, income and employment only upwards; the person and the "
@@ -50,7 +50,9 @@ PRESETS: Mapping[str, Preset] = {
 
 
 def with_preset(schema: Schema, name: str) -> Schema:
-    """The schema with `mutable` and `direction` as a preset guesses them; derived features never move by themselves.
+    """The schema with `mutable` as a preset guesses it; derived features never move by themselves.
+
+    A direction that was declared stays, unless the preset has one of its own.
 
     Raises:
         BadInput: there is no preset of this name.
@@ -68,4 +70,4 @@ def _guessed(feature: Feature, preset: Preset) -> Feature:
     other = preset.others and not feature.is_categorical
     mutable = (named or other) and re.search(preset.stands, words) is None
     upwards = mutable and not feature.is_categorical and re.search(preset.upwards, words) is not None
-    return replace(feature, mutable=mutable, direction=Direction.UP if upwards else Direction.ANY)
+    return replace(feature, mutable=mutable, direction=Direction.UP if upwards else feature.direction)

@@ -2,7 +2,7 @@ import pytest
 
 from monitor.errors import BadInput
 from monitor.robustness.presets import PRESETS, with_preset
-from monitor.schema import Feature, Kind, Schema
+from monitor.schema import Direction, Feature, Kind, Schema
 
 
 def schema(*names: str) -> Schema:
@@ -12,7 +12,11 @@ def schema(*names: str) -> Schema:
 @pytest.mark.parametrize(
     ("preset", "moves", "stands"),
     [
-        ("fraud", ["transactionAmount", "payments_24h", "hour", "distance_km"], ["age", "account_age", "customer_id"]),
+        (
+            "fraud",
+            ["transactionAmount", "payments_24h", "hour", "distance_km"],
+            ["age", "account_age", "customer_id", "device_trust"],
+        ),
         ("credit", ["LIMIT_BAL", "loan_amount", "BILL_AMT1", "income"], ["AGE", "SEX", "PAY_0", "education"]),
         ("sensors", ["temperature", "rpm"], ["unit_id"]),
         ("generic", ["anything"], ["gender"]),
@@ -21,6 +25,11 @@ def schema(*names: str) -> Schema:
 def test_a_preset_moves_what_its_domain_can_choose_and_no_person(preset, moves, stands):
     guessed = with_preset(schema(*moves, *stands), preset)
     assert [feature.name for feature in guessed.features if feature.mutable] == moves
+
+
+def test_a_direction_that_a_person_declared_is_kept():
+    declared = Schema((Feature(name="payments_24h", kind=Kind.INTEGER, direction=Direction.DOWN),))
+    assert with_preset(declared, "fraud")["payments_24h"].direction == "down"
 
 
 def test_income_may_only_be_overstated():
