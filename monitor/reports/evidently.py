@@ -29,7 +29,7 @@ from monitor.reports.allowed import (
     completed,
 )
 from monitor.reports.config import MetricSpec
-from monitor.reports.process import end_with_parent, time_limit
+from monitor.reports.process import end_now, end_with_parent, time_limit
 from monitor.reports.sanitise import LABEL, PREDICTION, SCORE
 
 _NOT_KEPT = {  # by module or by name
@@ -392,7 +392,8 @@ def main() -> None:
     try:
         COMMANDS[sys.argv[1]](Path(sys.argv[2]))
     except HoldfastError as error:
-        raise SystemExit(str(error)) from error
+        end_now(str(error))
+    end_now()
 
 
 if __name__ == "__main__":
