@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from monitor.db.base import Base, Id, Json
@@ -27,6 +27,7 @@ class AuditEntry(Base):
     details: Mapped[Json] = mapped_column(default=dict)
     previous_hash: Mapped[str]
     hash: Mapped[str] = mapped_column(unique=True)
+    txid: Mapped[int] = mapped_column(server_default=text("txid_current()"))  # the transaction that did it
 
 
 def record(

@@ -29,6 +29,14 @@ class ModelSettings:
     `monitor.drift.FeatureOverride` document by feature. `stress_level` is the level that alerts and gates read.
     `nightly_hour` is the hour of the day (UTC, by the clock) at which the long stress tests begin, every
     `nightly_every_days` days; None: never.
+
+    A proposal waits `proposal_hours` for a decision, an approved training `approval_hours` for its begin.
+    `retrain_every_windows` proposes on schedule (None: never). A promotion is confirmed after `observed_windows` judged
+    windows without harm. Before people are asked to promote, the candidate scores the live traces of `shadow_windows`
+    windows beside the champion; its mean loss may be `shadow_limit` higher. `trainer` is a `TrainerSettings` document
+    (empty: Holdfast trains), `network` are settings of the factory, `allowed_leaks` are features that may predict the
+    label almost perfectly, `fairness_by` features whose groups the fairness gate compares, `champion_webhook` the URL
+    that is told which version should serve.
     """
 
     window_seconds: int = 86_400
@@ -48,6 +56,17 @@ class ModelSettings:
     nightly_hour: int | None = 2
     nightly_every_days: int = 1
     policy: bool = True  # may propose retraining by itself
+    proposal_hours: float = 72.0
+    approval_hours: float = 24.0
+    retrain_every_windows: int | None = None
+    observed_windows: int = 3
+    shadow_windows: int = 0
+    shadow_limit: float = 0.005
+    trainer: Json = field(default_factory=dict)
+    network: Json = field(default_factory=dict)
+    allowed_leaks: list[str] = field(default_factory=list)
+    fairness_by: list[str] = field(default_factory=list)
+    champion_webhook: str = ""
 
     @property
     def width(self) -> timedelta:
@@ -92,6 +111,7 @@ class Model(Base):
     watermark: Mapped[datetime | None]
     label_watermark: Mapped[datetime | None]
     oldest_kept: Mapped[datetime | None]
+    retired_at: Mapped[datetime | None]  # nothing is checked any more
     created_at: Mapped[CreatedAt]
 
 

@@ -30,6 +30,7 @@ class Proposal(Base):
     champion_id: Mapped[int] = mapped_column(ForeignKey("versions.id"))
     candidate_id: Mapped[int | None] = mapped_column(ForeignKey("versions.id"))
     alert_id: Mapped[int | None] = mapped_column(ForeignKey("alerts.id"))
+    envelope_id: Mapped[int | None] = mapped_column(ForeignKey("envelopes.id"))  # inside which policy decided
     state: Mapped[str]
     reason: Mapped[str]  # the sentence why
     verdict: Mapped[str]
@@ -44,6 +45,26 @@ class Proposal(Base):
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[CreatedAt]
     expires_at: Mapped[datetime]
+
+
+class Envelope(Base):
+    """What may change at tier 0 without a vote, as an approver signed it: a `governance.Envelope` document."""
+
+    __tablename__ = "envelopes"
+    __table_args__ = (
+        Index("uq_envelopes_one_signed", "model_id", unique=True, postgresql_where=text("revoked_at IS NULL")),
+    )
+
+    id: Mapped[Id]
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"))
+    document: Mapped[Json]
+    document_sha256: Mapped[str]
+    signed_by: Mapped[str]
+    reason: Mapped[str]
+    created_at: Mapped[CreatedAt]
+    expires_at: Mapped[datetime]
+    revoked_by: Mapped[str | None]
+    revoked_at: Mapped[datetime | None]
 
 
 class Vote(Base):
@@ -80,3 +101,50 @@ class Progress(Base):
     sentence: Mapped[str] = mapped_column(default="")
     curve: Mapped[list[Json]] = mapped_column(default=list)  # one entry an epoch: loss, clean, robust
     updated_at: Mapped[CreatedAt]
+
+
+class Shadow(Base):
+    """Champion and candidate on the same live traces, until a confidence sequence decides or the period ends."""
+
+    __tablename__ = "shadows"
+    __table_args__ = (only("state", ("running", "decided", "ended")),)
+
+    proposal_id: Mapped[int] = mapped_column(ForeignKey("proposals.id"), primary_key=True)
+    champion_id: Mapped[int] = mapped_column(ForeignKey("versions.id"))
+    candidate_id: Mapped[int] = mapped_column(ForeignKey("versions.id"))
+    state: Mapped[str] = mapped_column(default="running")
+    rows: Mapped[int] = mapped_column(default=0)
+    since: Mapped[datetime]  # stream time of the first row compared
+    until: Mapped[datetime | None]  # up to when rows have been compared
+    document: Mapped[Json] = mapped_column(default=dict)  # sums, interval, share of decisions changed, examples
+    updated_at: Mapped[CreatedAt]
+
+
+class OutsideTraining(Base):
+    """A training that a command or a service of the user does; its answer comes with the token that it was handed."""
+
+    __tablename__ = "outside_trainings"
+    __table_args__ = (only("state", ("asked", "delivered", "failed", "abandoned")),)
+
+    id: Mapped[Id]
+    proposal_id: Mapped[int] = mapped_column(ForeignKey("proposals.id"))
+    token_sha256: Mapped[str] = mapped_column(unique=True)
+    state: Mapped[str] = mapped_column(default="asked")
+    document: Mapped[Json] = mapped_column(default=dict)  # what was asked, and what was answered
+    artefact_sha256: Mapped[str | None]
+    asked_at: Mapped[CreatedAt]
+    deadline: Mapped[datetime]
+    answered_at: Mapped[datetime | None]
+
+
+class Freeze(Base):
+    """Every automatic act of the platform is stopped from `frozen_at` until somebody lifts it."""
+
+    __tablename__ = "freezes"
+
+    id: Mapped[Id]
+    frozen_by: Mapped[str]
+    reason: Mapped[str]
+    frozen_at: Mapped[CreatedAt]
+    lifted_by: Mapped[str | None]
+    lifted_at: Mapped[datetime | None]

@@ -60,6 +60,23 @@ class SignIn(Base):
     revoked_at: Mapped[datetime | None]
 
 
+class Token(Base):
+    """A key of a program: its roles, perhaps one model alone, and an expiry. Only its hash is stored."""
+
+    __tablename__ = "tokens"
+
+    id: Mapped[Id]
+    name: Mapped[str] = mapped_column(unique=True)
+    token_sha256: Mapped[str] = mapped_column(unique=True)
+    roles: Mapped[list[str]]
+    model_id: Mapped[int | None] = mapped_column(ForeignKey("models.id"))
+    created_by: Mapped[str]
+    created_at: Mapped[CreatedAt]
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
 def create_user(session: Session, name: str, roles: Iterable[str], password: str | None = None) -> User:
     """A new account. Without a password it can be entered by a link only."""
     if not _NAME.fullmatch(name) or name == POLICY.name:

@@ -66,7 +66,7 @@ def end_with_parent() -> None:
 def end_now(error: str = "") -> NoReturn:
     """In the child: end without the libraries' farewell, in which a running thread of theirs may abort the process."""
     if error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1 if error else 0)
