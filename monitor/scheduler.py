@@ -10,6 +10,7 @@ import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import Engine
 
+from monitor.acts.envelopes import decide_due
 from monitor.acts.retraining import expire_due
 from monitor.db.engine import database_now, transaction
 from monitor.db.jobs import reap
@@ -50,7 +51,18 @@ def _expire(engine: Engine) -> None:
         expire_due(session, database_now(session))
 
 
-_ACTS: dict[str, Callable[[Engine], None]] = {"reap": _reap, "plan": _plan, "nights": _nights, "expire": _expire}
+def _decide(engine: Engine) -> None:
+    with transaction(engine) as session:
+        decide_due(session, database_now(session))
+
+
+_ACTS: dict[str, Callable[[Engine], None]] = {
+    "reap": _reap,
+    "plan": _plan,
+    "nights": _nights,
+    "expire": _expire,
+    "decide": _decide,
+}
 
 
 def start(engine: Engine, *, every_seconds: float = 1.0) -> BackgroundScheduler:

@@ -18,6 +18,7 @@ from monitor.db.alerts import Alert
 from monitor.db.registry import Model, ModelSettings, Version, feature_schema
 from monitor.db.retraining import Proposal
 from monitor.db.traces import append, append_labels
+from monitor.db.users import create_user, find_user
 from monitor.governance import POLICY, Actor, Evidence, Role
 from monitor.jobs.context import Tools
 from monitor.jobs.failpoints import Failpoints
@@ -27,7 +28,7 @@ from monitor.training import Recipe, Trained, train
 
 DAY = timedelta(days=1)
 BEGIN = datetime(2026, 1, 5, tzinfo=UTC)
-NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+NOW = datetime.now(UTC).replace(microsecond=0)  # votes and expiry go by the database's clock
 FEATURES = ("amount", "age", "channel")
 
 ADMIN = Actor(id="root", name="root", roles=frozenset({Role.ADMIN}))
@@ -36,6 +37,8 @@ BEN = Actor(id="ben", name="ben", roles=frozenset({Role.APPROVER}))
 VAL = Actor(id="val", name="val", roles=frozenset({Role.VALIDATOR}))
 OMAR = Actor(id="omar", name="omar", roles=frozenset({Role.OPERATOR}))
 
+PASSED_GATES = [{"name": "clean", "value": 0.01, "limit": -0.005, "passed": True, "sentence": "Clean auroc rose."}]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Governed:
@@ -43,6 +46,13 @@ class Governed:
 
     model: Model
     champion: Version
+
+
+def people(session: Session) -> None:
+    """Accounts of everybody that the tests name: the database asks who may decide."""
+    for actor in (ADMIN, ANA, BEN, VAL, OMAR):
+        if find_user(session, actor.name) is None:
+            create_user(session, actor.name, sorted(actor.roles))
 
 
 def day_of(number: int, *, rows: int = 60, moved: bool = False) -> pd.DataFrame:
@@ -86,7 +96,8 @@ def govern(
     session: Session, *, tier: int = 1, solo: bool = False, manifest: Manifest | None = None,
     baseline: Mapping[str, object] | None = None, task: str = "classification",
 ) -> Governed:  # fmt: skip
-    """The model `fraud` with champion v1."""
+    """The model `fraud` with champion v1, and the people."""
+    people(session)
     settings = ModelSettings(positive="1" if task == "classification" else None)
     model = register_model(
         session, name="fraud", owner="ana", task=task, tier=tier, solo=solo, schema=schema(), settings=settings,

@@ -6,19 +6,19 @@ from datetime import datetime
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from monitor.acts.proposals import has_quorum, lock, move, vote, votes
+from monitor.acts.envelopes import covers_promotion
+from monitor.acts.proposals import end_jobs, has_quorum, lock, move, open_proposal, vote, votes
 from monitor.alerts import Message, Severity
 from monitor.db.alerts import queue_messages
 from monitor.db.audit import record
 from monitor.db.jobs import enqueue
 from monitor.db.read_training import newest_verdicts
-from monitor.db.registry import Model, Version, champion
+from monitor.db.registry import Model, ModelSettings, Version, champion
 from monitor.db.retraining import Proposal
 from monitor.errors import BadInput, IllegalTransition, NotAllowed, StaleDecision
 from monitor.governance import POLICY, Action, Actor, ProposalState, authorize, quorum
 from monitor.performance.verdict import HARMFUL, Verdict
 
-OBSERVED_WINDOWS = 3  # judged windows without harm after which a promotion is confirmed
 _SERVING = (ProposalState.PROMOTED, ProposalState.OBSERVING)
 
 
@@ -54,7 +54,8 @@ def promote(session: Session, proposal: Proposal, *, by: Actor, now: datetime) -
     session.refresh(proposal, with_for_update={"key_share": True})
     if proposal.state != ProposalState.AWAITING_PROMOTION or proposal.candidate_id is None:
         raise IllegalTransition(f"proposal {proposal.id} is {proposal.state}: expected one that awaits promotion")
-    if not votes(session, proposal, "promotion") or not has_quorum(session, proposal, model):
+    voted = bool(votes(session, proposal, "promotion")) and has_quorum(session, proposal, model)
+    if not voted and not covers_promotion(session, model, proposal, now):
         raise NotAllowed(f"proposal {proposal.id} lacks votes: tier {model.tier} needs {quorum(model.tier)} to promote")
     candidate = session.get_one(Version, proposal.candidate_id)
     _point_at(session, model, candidate, expected=proposal.champion_id, now=now)
@@ -87,11 +88,12 @@ def confirm_serving(session: Session, version: Version, now: datetime) -> bool:
     return True
 
 
-def end_observation(session: Session, version: Version, now: datetime, *, windows: int = OBSERVED_WINDOWS) -> bool:
-    """Confirm an observed promotion once its last `windows` judged windows are free of harm."""
+def end_observation(session: Session, version: Version, now: datetime) -> bool:
+    """Confirm an observed promotion once the model's `observed_windows` newest judged windows are free of harm."""
     proposal = _proposal_of(session, version, (ProposalState.OBSERVING,))
     if proposal is None:
         return False
+    windows = ModelSettings.of(session.get_one(Model, version.model_id)).observed_windows
     seen = [row.verdict for row in newest_verdicts(session, version.id, most=windows)]
     if len(seen) < windows or any(Verdict(verdict) in HARMFUL for verdict in seen):
         return False
@@ -113,12 +115,17 @@ def rollback(session: Session, model: Model, *, by: Actor, reason: str, now: dat
     if current.replaced_id is None:
         raise BadInput(f"{current.name} took over from no version of {model.name}: nothing to go back to")
     previous = session.get_one(Version, current.replaced_id)
+    if previous.state == "retired":
+        raise BadInput(
+            f"{previous.name}, which {current.name} took over from, is retired: promote another version again"
+        )
     proposal = _proposal_of(session, current, _SERVING)
     _point_at(session, model, previous, expected=current.id, now=now, keep_history=True)
     record(
         session, "model.rolled_back", by=by.id, subject=f"model:{model.id}", at=now, model=model.name, reason=reason,
         before=current.name, after=previous.name,
     )  # fmt: skip
+    _supersede(session, model, f"{previous.name} serves again: a rollback.", now)
     if proposal is not None:
         move(session, proposal, ProposalState.ROLLED_BACK, by=by, now=now, sentence=reason)
     else:
@@ -152,6 +159,7 @@ def promote_again(
     if proposal is not None:
         sentence = f"{version.name} was promoted again over {current.name}."
         move(session, proposal, ProposalState.ROLLED_BACK, by=by, now=now, sentence=sentence)
+    _supersede(session, model, f"{version.name} serves again: it was promoted again.", now)
     _point_at(session, model, version, expected=current.id, now=now)
     record(
         session, "version.promoted_again", by=by.id, subject=f"version:{version.id}", at=now, model=model.name,
@@ -159,6 +167,14 @@ def promote_again(
         self_approved=vote_of_approver.self_approved or approved_by.id == by.id,
     )  # fmt: skip
     _tell_of_version(session, model, version, "promoted", f"{version.name} was promoted again", reason, now)
+
+
+def _supersede(session: Session, model: Model, sentence: str, now: datetime) -> None:
+    """Close a proposal that is about a champion which serves no more: its candidate was compared with that one."""
+    standing = open_proposal(session, model)
+    if standing is not None and standing.state not in _SERVING:
+        move(session, standing, ProposalState.SUPERSEDED, by=POLICY, now=now, sentence=sentence)
+        end_jobs(session, standing)
 
 
 def _require_served_before(version: Version) -> None:

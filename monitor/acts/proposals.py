@@ -9,13 +9,12 @@ from sqlalchemy.orm import Session
 from monitor.alerts import Message, Severity
 from monitor.db.alerts import queue_messages
 from monitor.db.audit import record
-from monitor.db.registry import Model, Version
+from monitor.db.jobs import LIVE, Job, request_cancel
+from monitor.db.registry import Model, ModelSettings, Version
 from monitor.db.retraining import Proposal, Vote
 from monitor.errors import StaleDecision
 from monitor.governance import Action, Actor, ProposalState, authorize, check_transition, quorum
 from monitor.governance.proposal import CLOSED
-
-LIFETIME = timedelta(hours=72)
 
 # What people are told when a proposal gets there; the steps in between are on its timeline.
 _TOLD = {
@@ -112,10 +111,23 @@ def has_quorum(session: Session, proposal: Proposal, model: Model) -> bool:
     return len(people) >= (min(1, quorum(model.tier)) if model.solo else quorum(model.tier))
 
 
+def lifetime_of(model: Model) -> timedelta:
+    """How long a proposal of this model waits for a decision."""
+    return timedelta(hours=ModelSettings.of(model).proposal_hours)
+
+
 def open_proposal(session: Session, model: Model) -> Proposal | None:
     """The one proposal of a model that is not closed."""
     chosen = select(Proposal).where(Proposal.model_id == model.id, Proposal.state.not_in([*CLOSED]))
     return session.scalar(chosen)
+
+
+def end_jobs(session: Session, proposal: Proposal) -> None:
+    """Stop what works for a closed proposal; a child process ends within seconds."""
+    streams = (subject_of(proposal), f"promote:{proposal.id}")
+    live = select(Job.id).where(Job.stream.in_(streams), Job.state.in_(LIVE))
+    for job_id in session.scalars(live):
+        request_cancel(session, job_id)
 
 
 def tell(session: Session, proposal: Proposal, to: ProposalState, sentence: str) -> None:

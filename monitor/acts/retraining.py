@@ -1,6 +1,7 @@
-"""The governed loop, as people and policy act on it: propose, approve, reject, cancel, expire, freeze.
+"""The governed loop, as people and policy act on it: propose, approve, reject, cancel, expire.
 
-Promotion and rollback live in `acts.promotion`, the transition function in `acts.proposals`; both can be had from here.
+Promotion and rollback live in `acts.promotion`, the transition function in `acts.proposals`, freezes in
+`acts.freezing`; all can be had from here.
 """
 
 from datetime import datetime, timedelta
@@ -10,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from monitor.acts.freezing import freeze, freeze_all, is_frozen, unfreeze, unfreeze_all
 from monitor.acts.promotion import (
     approve_promotion,
     confirm_serving,
@@ -18,43 +20,46 @@ from monitor.acts.promotion import (
     promote_again,
     rollback,
 )
-from monitor.acts.proposals import LIFETIME, announce, lock, move, subject_of, vote
+from monitor.acts.proposals import announce, end_jobs, lifetime_of, lock, move, subject_of, vote
 from monitor.alerts import Severity
-from monitor.db.audit import record
 from monitor.db.base import Json
-from monitor.db.jobs import Job, enqueue, request_cancel
-from monitor.db.registry import Model, champion
+from monitor.db.jobs import enqueue
+from monitor.db.registry import Model, ModelSettings, champion
 from monitor.db.retraining import Proposal, Vote
 from monitor.errors import StaleDecision
 from monitor.governance import POLICY, Action, Actor, Evidence, ProposalState, authorize
 from monitor.performance.verdict import Verdict
 
 __all__ = [
-    "approve", "approve_promotion", "cancel", "confirm_serving", "end_observation", "expire_due", "freeze", "move",
-    "promote", "promote_again", "propose", "reject", "rollback", "unfreeze",
+    "approve", "approve_promotion", "cancel", "confirm_serving", "end_observation", "expire_due", "freeze",
+    "freeze_all", "is_frozen", "move", "promote", "promote_again", "propose", "reject", "rollback", "unfreeze",
+    "unfreeze_all",
 ]  # fmt: skip
 
 _EXPIRING = (
     ProposalState.DRAFT,
     ProposalState.PROPOSED,
     ProposalState.AWAITING_APPROVAL,
+    ProposalState.QUEUED,
     ProposalState.AWAITING_PROMOTION,
 )
 
 
 def propose(
     session: Session, model: Model, *, evidence: Evidence, verdict: Verdict | str, reason: str, alert_id: int | None,
-    snapshot: Json, by: Actor, now: datetime, recipe: str = "hardened", lifetime: timedelta = LIFETIME,
+    snapshot: Json, by: Actor, now: datetime, recipe: str = "hardened", lifetime: timedelta | None = None,
 ) -> Proposal | None:  # fmt: skip
     """Ask to retrain the champion on this evidence; None when the model has an open proposal already.
 
     Raises:
         NotAllowed: `by` may not ask for a retraining.
-        StaleDecision: the model is frozen; automatic acts are stopped.
+        StaleDecision: the model is retired, or policy asks while it is frozen.
     """
     authorize(by, Action.REQUEST_RETRAINING)
-    if model.frozen:
-        raise StaleDecision(f"model {model.name} is frozen: unfreeze it before asking for a retraining")
+    if model.retired_at is not None:
+        raise StaleDecision(f"model {model.name} is retired: nothing is trained for it any more")
+    if by == POLICY and is_frozen(session, model):
+        raise StaleDecision(f"model {model.name} is frozen: unfreeze it before policy may ask for a retraining")
     proposal = Proposal(
         model_id=model.id,
         champion_id=champion(session, model).id,
@@ -67,12 +72,14 @@ def propose(
         evidence_sha256=evidence.sha256,
         recipe=recipe,
         snapshot=snapshot,
-        expires_at=now + lifetime,
+        expires_at=now + (lifetime or lifetime_of(model)),
     )
     try:
         with session.begin_nested():
             session.add(proposal)
-    except IntegrityError:
+    except IntegrityError as error:
+        if "uq_proposals_one_open" not in str(error.orig):
+            raise
         return None  # the database holds one open proposal a model
     move(session, proposal, ProposalState.PROPOSED, by=by, now=now, sentence=reason)
     move(session, proposal, ProposalState.AWAITING_APPROVAL, by=by, now=now)
@@ -99,7 +106,8 @@ def approve(
         session, proposal, model, Action.APPROVE, by=by, evidence_sha256=evidence_sha256, reason=reason, now=now
     )  # fmt: skip
     move(session, proposal, ProposalState.APPROVED, by=by, now=now, sentence=reason)
-    move(session, proposal, ProposalState.QUEUED, by=by, now=now)
+    lapse = now + timedelta(hours=ModelSettings.of(model).approval_hours)
+    move(session, proposal, ProposalState.QUEUED, by=by, now=now, expires_at=lapse)
     enqueue(session, "retrain", stream=subject_of(proposal), payload={"proposal_id": proposal.id}, by=by.id)
 
 
@@ -136,10 +144,7 @@ def cancel(session: Session, proposal: Proposal, *, by: Actor, reason: str, now:
     """
     authorize(by, Action.CANCEL)
     move(session, proposal, ProposalState.CANCELLED, by=by, now=now, sentence=reason)
-    streams = (subject_of(proposal), f"promote:{proposal.id}")
-    live = select(Job.id).where(Job.stream.in_(streams), Job.state.in_(("queued", "running")))
-    for job_id in session.scalars(live):
-        request_cancel(session, job_id)
+    end_jobs(session, proposal)
 
 
 def expire_due(session: Session, now: datetime) -> int:
@@ -147,26 +152,8 @@ def expire_due(session: Session, now: datetime) -> int:
     due = select(Proposal).where(Proposal.state.in_(_EXPIRING), Proposal.expires_at <= now)
     locked = session.scalars(due.with_for_update(skip_locked=True, key_share=True)).all()
     for proposal in locked:
-        move(session, proposal, ProposalState.EXPIRED, by=POLICY, now=now, sentence="Nobody decided in time.")
+        begun = proposal.state == ProposalState.QUEUED
+        sentence = "Its approval was not used in time: no worker began." if begun else "Nobody decided in time."
+        move(session, proposal, ProposalState.EXPIRED, by=POLICY, now=now, sentence=sentence)
+        end_jobs(session, proposal)
     return len(locked)
-
-
-def freeze(session: Session, model: Model, *, by: Actor, reason: str, now: datetime) -> None:
-    """Stop every automatic act on a model; people may still act."""
-    _set_frozen(session, model, True, by=by, reason=reason, now=now)
-
-
-def unfreeze(session: Session, model: Model, *, by: Actor, reason: str, now: datetime) -> None:
-    """Let policy act on a model again."""
-    _set_frozen(session, model, False, by=by, reason=reason, now=now)
-
-
-def _set_frozen(session: Session, model: Model, frozen: bool, *, by: Actor, reason: str, now: datetime) -> None:
-    authorize(by, Action.FREEZE)
-    session.refresh(model, with_for_update={"key_share": True})
-    word = "frozen" if frozen else "unfrozen"
-    if model.frozen == frozen:
-        raise StaleDecision(f"model {model.name} is {word} already")
-    model.frozen = frozen
-    session.flush()
-    record(session, f"model.{word}", by=by.id, subject=f"model:{model.id}", at=now, model=model.name, reason=reason)

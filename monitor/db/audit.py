@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import Index, func, select, text
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from monitor.db.base import Base, Id, Json
@@ -17,6 +17,7 @@ class AuditEntry(Base):
     """One act. `hash` covers the entry and `previous_hash`; the application may only append."""
 
     __tablename__ = "audit"
+    __table_args__ = (Index("ix_audit_txid", "txid"),)
 
     id: Mapped[Id]
     at: Mapped[datetime]

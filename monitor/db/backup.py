@@ -107,7 +107,8 @@ def _empty(url: str) -> None:
                 raise BadInput(f"expected a database without models, this one holds {held}: restore into an empty one")
         for table in [*METADATA.tables, "alembic_version"]:
             connection.execute(sql.SQL("DROP TABLE IF EXISTS {} CASCADE").format(sql.Identifier("public", table)))
-        connection.execute("DROP SCHEMA IF EXISTS traces CASCADE")
+        for schema in ("traces", "guard"):
+            connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
 
 
 def _restore_dump(url: str, dump: Path) -> None:

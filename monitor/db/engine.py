@@ -5,12 +5,13 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from sqlalchemy import Engine, create_engine, func, make_url, select, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from monitor.errors import BadInput, Unavailable
+from monitor.errors import BadInput, IllegalTransition, Unavailable
 
 CONNECT_TIMEOUT_SECONDS = 10
+REFUSED = "HF001"  # the SQLSTATE with which the database's own guards refuse (migrations/versions/0005_guards.sql)
 
 
 def driver_url(url: str) -> str:
@@ -26,6 +27,11 @@ def driver_url(url: str) -> str:
 def libpq_url(url: str) -> str:
     """The URL as PostgreSQL's own tools read it."""
     return make_url(driver_url(url)).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def role_of(url: str) -> str | None:
+    """The role that the URL connects as, None when it leaves that to the environment."""
+    return make_url(driver_url(url)).username
 
 
 def make_engine(url: str, *, pool_size: int = 5) -> Engine:
@@ -74,9 +80,26 @@ def sessions(engine: Engine) -> sessionmaker[Session]:
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Session]:
-    """A session that commits when the block ends well and rolls back when it raises."""
-    with sessions(engine).begin() as session:
-        yield session
+    """A session that commits when the block ends well and rolls back when it raises.
+
+    Raises:
+        IllegalTransition: a guard of the database refused; nothing was written.
+    """
+    try:
+        with sessions(engine).begin() as session:
+            yield session
+    except DBAPIError as error:
+        sentence = refusal(error)
+        if sentence is None:
+            raise
+        raise IllegalTransition(sentence) from error
+
+
+def refusal(error: DBAPIError) -> str | None:
+    """The sentence with which a guard of the database refused, None when it was something else."""
+    if getattr(error.orig, "sqlstate", None) != REFUSED:
+        return None
+    return str(error.orig).splitlines()[0]
 
 
 def database_now(session: Session) -> datetime:

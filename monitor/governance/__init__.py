@@ -1,6 +1,7 @@
 """Who may change a model, on what evidence, and the record of it."""
 
 from monitor.governance.audit_chain import GENESIS, Verification, canonical_json, chain, verify
+from monitor.governance.envelope import Change, Envelope, outside
 from monitor.governance.gate import CandidateFigures, GateResult, Limits, all_passed, judge_gates
 from monitor.governance.proposal import (
     CLOSED,
@@ -21,7 +22,9 @@ __all__ = [
     "Action",
     "Actor",
     "CandidateFigures",
+    "Change",
     "Decision",
+    "Envelope",
     "Evidence",
     "GateResult",
     "Limits",
@@ -35,6 +38,7 @@ __all__ = [
     "chain",
     "check_transition",
     "judge_gates",
+    "outside",
     "quorum",
     "should_propose",
     "verify",

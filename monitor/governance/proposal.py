@@ -45,11 +45,11 @@ TRANSITIONS: dict[ProposalState, frozenset[ProposalState]] = {
     _S.PROPOSED: frozenset({_S.AWAITING_APPROVAL, _S.EXPIRED}) | _STOP,
     _S.AWAITING_APPROVAL: frozenset({_S.APPROVED, _S.REJECTED, _S.EXPIRED}) | _STOP,
     _S.APPROVED: frozenset({_S.QUEUED, _S.EXPIRED}) | _STOP,
-    _S.QUEUED: frozenset({_S.TRAINING, _S.FAILED}) | _STOP,
+    _S.QUEUED: frozenset({_S.TRAINING, _S.FAILED, _S.EXPIRED}) | _STOP,
     _S.TRAINING: frozenset({_S.TRAINED, _S.FAILED}) | _STOP,
     _S.TRAINED: frozenset({_S.VALIDATING, _S.FAILED}) | _STOP,
     _S.VALIDATING: frozenset({_S.AWAITING_PROMOTION, _S.FAILED}) | _STOP,
-    _S.AWAITING_PROMOTION: frozenset({_S.PROMOTED, _S.REJECTED, _S.EXPIRED}) | _STOP,
+    _S.AWAITING_PROMOTION: frozenset({_S.PROMOTED, _S.REJECTED, _S.FAILED, _S.EXPIRED}) | _STOP,
     _S.PROMOTED: frozenset({_S.OBSERVING, _S.ROLLED_BACK}),
     _S.OBSERVING: frozenset({_S.CONFIRMED, _S.ROLLED_BACK}),
 } | dict.fromkeys(CLOSED, frozenset[ProposalState]())

@@ -36,6 +36,8 @@ class Action(StrEnum):
     PROMOTE_AGAIN = "promote_again"
     ACCEPT_BASELINE = "accept_baseline"
     FREEZE = "freeze"
+    SIGN_ENVELOPE = "sign_envelope"
+    REVOKE_ENVELOPE = "revoke_envelope"
     RETIRE = "retire"
     REGISTER = "register"
     CONFIGURE = "configure"
@@ -62,6 +64,8 @@ _WHO: dict[Action, frozenset[Role]] = {
     Action.PROMOTE_AGAIN: frozenset({Role.APPROVER}),
     Action.ACCEPT_BASELINE: _OPERATORS | _DECIDERS,
     Action.FREEZE: _OPERATORS | _DECIDERS,
+    Action.SIGN_ENVELOPE: frozenset({Role.APPROVER}),
+    Action.REVOKE_ENVELOPE: _OPERATORS | _DECIDERS,
     Action.RETIRE: _OPERATORS,
     Action.REGISTER: _OPERATORS,
     Action.CONFIGURE: _OPERATORS,

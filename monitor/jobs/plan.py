@@ -10,6 +10,7 @@ from monitor.db.engine import database_now
 from monitor.db.jobs import Job, enqueue
 from monitor.db.registry import EVIDENTLY, SEGMENT, Model, Monitor, Version
 from monitor.jobs.due import Streams
+from monitor.jobs.propose import propose_on_schedule
 
 BY = "plan"
 _JOBS = {
@@ -26,7 +27,9 @@ FOLLOWING = {"quality": ("drift",), "drift": ("performance", "stress", SEGMENT, 
 
 def plan(session: Session) -> int:
     """Write a job for every stream with due work; how many were written."""
-    planned = sum(plan_model(session, model) for model in session.scalars(select(Model).order_by(Model.id)))
+    models = session.scalars(select(Model).where(Model.retired_at.is_(None)).order_by(Model.id)).all()
+    planned = sum(plan_model(session, model) for model in models)
+    planned += sum(propose_on_schedule(session, model, database_now(session)) for model in models)
     return planned + plan_delivery(session) + _plan_wakes(session) + _plan_retention(session)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from monitor.acts.proposals import LIFETIME
+from monitor.acts.proposals import lifetime_of
 from monitor.acts.registry import register_version
 from monitor.acts.retraining import move
 from monitor.artifacts import Manifest
@@ -158,7 +158,7 @@ def _finish(
             "recipe": ruling.recipe,
         }
         to = ProposalState.AWAITING_PROMOTION if ruling.passed else ProposalState.FAILED
-        values |= {"expires_at": now + LIFETIME} if ruling.passed else {"last_error": ruling.sentence}
+        values |= {"expires_at": now + lifetime_of(model)} if ruling.passed else {"last_error": ruling.sentence}
         move(session, proposal, to, by=POLICY, now=now, sentence=ruling.sentence, **values)
 
 

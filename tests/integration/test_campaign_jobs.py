@@ -32,6 +32,7 @@ from monitor.jobs.worker import Worker
 from monitor.robustness import Plan
 from tests.streams import OWNER, REFERENCE_DAYS, World, register, rows_of, serve_days
 from tests.stressed import stressed
+from tests.unguarded import unguarded
 
 EVENING = datetime(2026, 5, 1, 20, tzinfo=UTC)
 QUICK = Plan(name="nightly", rows=200, levels=("S1", "S2"), families=("gaussian",), severities=(2,), audit_queries=0)
@@ -146,9 +147,10 @@ def test_what_breaks_the_champion_before_is_tried_on_this_one(engine: Engine, tm
             model_id=serving.model_id, number=0, name="v0", state="retired", flavour=serving.flavour,
             manifest=serving.manifest, manifest_sha256=serving.manifest_sha256,
         )  # fmt: skip
-        session.add(before)
-        session.flush()
-        serving.replaced_id = before.id
+        with unguarded(session):
+            session.add(before)
+            session.flush()
+            serving.replaced_id = before.id
     run = stress_child.run_campaign
     monkeypatch.setattr(stress_child, "run_campaign", lambda *a, **k: given.append(k["previous"]) or run(*a, **k))
     order(engine)

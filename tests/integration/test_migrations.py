@@ -9,6 +9,7 @@ from monitor.db.engine import make_engine
 from monitor.db.migrate import check, configuration, upgrade
 from monitor.db.tables import METADATA
 from monitor.errors import SchemaVersionMismatch
+from monitor.governance import TRANSITIONS
 
 
 def test_the_migrations_make_exactly_the_declared_tables(engine):
@@ -57,3 +58,9 @@ def test_the_first_migration_can_be_undone(engine):
         command.downgrade(config, "base")
         left = text("SELECT tablename FROM pg_tables WHERE schemaname IN ('public', 'traces')")
         assert connection.scalars(left).all() == ["alembic_version"]
+
+
+def test_the_database_admits_the_steps_that_the_code_knows(engine):
+    with engine.connect() as connection:
+        admitted = set(connection.execute(text("SELECT before, after FROM guard.transitions")))
+    assert admitted == {(str(here), str(there)) for here, onward in TRANSITIONS.items() for there in onward}

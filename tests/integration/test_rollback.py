@@ -14,7 +14,7 @@ from monitor.db.registry import Version
 from monitor.db.retraining import Proposal
 from monitor.errors import BadInput, NotAllowed, StaleDecision
 from monitor.governance import POLICY, ProposalState
-from tests.governed import ADMIN, ANA, NOW, OMAR, Governed, govern, proposed
+from tests.governed import ADMIN, ANA, NOW, OMAR, PASSED_GATES, Governed, govern, proposed
 
 
 def promoted(session: Session, governed: Governed) -> tuple[Proposal, Version]:
@@ -25,7 +25,8 @@ def promoted(session: Session, governed: Governed) -> tuple[Proposal, Version]:
     candidate = register_version(session, governed.model, manifest=None, state="candidate", by=POLICY, now=NOW)
     for state in ("training", "trained", "validating"):
         move(session, proposal, ProposalState(state), by=POLICY, now=NOW)
-    move(session, proposal, ProposalState.AWAITING_PROMOTION, by=POLICY, now=NOW, candidate_id=candidate.id)
+    found = {"candidate_id": candidate.id, "gates": PASSED_GATES}
+    move(session, proposal, ProposalState.AWAITING_PROMOTION, by=POLICY, now=NOW, **found)
     approve_promotion(session, proposal, by=ANA, evidence_sha256=sha, now=NOW)
     promote(session, proposal, by=ANA, now=NOW)
     return proposal, candidate
