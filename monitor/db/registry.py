@@ -48,6 +48,7 @@ class ModelSettings:
     nightly_hour: int | None = 2
     nightly_every_days: int = 1
     policy: bool = True  # may propose retraining by itself
+    allow_leaks: list[str] = field(default_factory=list)  # features that may predict the target (almost) perfectly
 
     @property
     def width(self) -> timedelta:
