@@ -84,7 +84,7 @@ def train_candidates(
     for rung in rungs:
         candidate = second if rung == SECOND else run.trained(rung)
         losses[candidate.recipe.name] = candidate.quality.loss_against(reference.quality)
-        if losses[candidate.recipe.name] <= CLEAN_LOSS or rung == SECOND:
+        if losses[candidate.recipe.name] <= CLEAN_LOSS + 1e-9 or rung == SECOND:
             return run.ended(candidate, second, reference, _sentence(losses, reference), losses)
     raise AssertionError("the last rung is always taken")
 

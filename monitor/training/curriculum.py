@@ -28,7 +28,9 @@ class Recipe:
 
     Attacks go up to `level`; `varied` draws ε uniformly from 0 for every row. `ramped` lets noise and attacks grow over
     the first half. `inner_steps` are those of PGD and TRADES, `beta` weighs TRADES' divergence. `validation_level` is
-    that of the held-out attack that early stopping reads where rows are attacked.
+    that of the held-out attack that early stopping reads where rows are attacked. The rows of `prepared` batches are
+    disturbed and attacked at once, which costs less; the weights that they are attacked with are then so many steps old
+    at most.
 
     `balanced` gives every class the same weight without losing the calibration; `label_smoothing` moves targets towards
     even ones; `feature_dropout` is the chance of a cell to be missing in a training row.
@@ -45,6 +47,7 @@ class Recipe:
     varied: bool = True
     ramped: bool = True
     inner_steps: int = 1
+    prepared: int = 1
     beta: float = 6.0
     validation_level: str = "S3"
     balanced: bool = False
@@ -72,8 +75,11 @@ class Recipe:
             )
         if unknown := {self.level, self.validation_level} - set(SIGMA_LEVELS):
             raise BadInput(f"expected levels among {', '.join(SIGMA_LEVELS)}, got {', '.join(sorted(unknown))}")
-        if self.inner_steps < 1 or self.beta < 0:
-            raise BadInput(f"expected one inner step or more and beta ≥ 0, got {self.inner_steps} and {self.beta}")
+        if min(self.inner_steps, self.prepared) < 1 or self.beta < 0:
+            raise BadInput(
+                "expected one inner step and one prepared batch or more, and beta ≥ 0, got "
+                f"{self.inner_steps}, {self.prepared} and {self.beta}"
+            )
 
     def to_document(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -82,9 +88,9 @@ class Recipe:
 
 RECIPES = {
     "standard": Recipe(name="standard"),
-    "noise": Recipe(name="noise", noise=0.5),
-    "hardened": Recipe(name="hardened", noise=0.3, attacked=0.3),
-    "hardened_light": Recipe(name="hardened_light", noise=0.25, attacked=0.25),
+    "noise": Recipe(name="noise", noise=0.5, prepared=4),
+    "hardened": Recipe(name="hardened", noise=0.3, attacked=0.3, prepared=4),
+    "hardened_light": Recipe(name="hardened_light", noise=0.25, attacked=0.25, prepared=4),
     "n_fgsm": Recipe(
         name="n_fgsm", attacked=1.0, level="S2", varied=False, ramped=False, validation_level="S2",
     ),

@@ -86,6 +86,7 @@ class Training:
 
     def __post_init__(self) -> None:
         self.rng = np.random.default_rng(self.seed)
+        self.steps_done = 0
         self._split()
         with repeatable(self.seed):
             self.model = self._built()
@@ -180,42 +181,46 @@ class Training:
         epoch: int,
         should_stop: Callable[[], bool],
     ) -> float:
-        """One pass over the rows; the mean loss."""
-        order, losses = self.rng.permutation(len(self.rows)), []
-        for step in range(self.steps_an_epoch):
-            if should_stop():
-                raise Cancelled(f"the training was stopped in epoch {epoch + 1} of {self.n_epochs}")
-            done = (epoch * self.steps_an_epoch + step) / (self.n_epochs * self.steps_an_epoch)
-            chosen = order[step * self.batch : (step + 1) * self.batch]
-            loss = self._batch_loss(chosen, ramp=min(2 * done, 1.0) if self.recipe.ramped else 1.0)
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            optimizer.step()
-            schedule.step()
-            self._average()
-            losses.append(float(loss.detach()))
+        """One pass over the rows; the mean loss. Rows of a few batches are disturbed and attacked together."""
+        order, losses, together = self.rng.permutation(len(self.rows)), [], self.batch * self.recipe.prepared
+        for start in range(0, len(order), together):
+            chosen = order[start : start + together]
+            done = (epoch * self.steps_an_epoch + start // self.batch) / (self.n_epochs * self.steps_an_epoch)
+            clean, moved, y = self._prepared(chosen, ramp=min(2 * done, 1.0) if self.recipe.ramped else 1.0)
+            batches = -(-len(chosen) // self.batch)
+            for k in range(batches):  # every batch has its share of each kind
+                if should_stop():
+                    raise Cancelled(f"the training was stopped in epoch {epoch + 1} of {self.n_epochs}")
+                loss = self._batch_loss(clean[k::batches], moved[k::batches], y[k::batches])
+                optimizer.zero_grad()
+                torch.autograd.backward(loss)
+                optimizer.step()
+                schedule.step()
+                self._average()
+                losses.append(float(loss.detach()))
         return float(np.mean(losses))
 
-    def _batch_loss(self, chosen: NDArray[np.int_], *, ramp: float) -> Tensor:
-        """Of clean, disturbed and attacked rows, in the recipe's shares."""
+    def _prepared(self, chosen: NDArray[np.int_], *, ramp: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows with noise in the recipe's share, the same with the last of them attacked, and their targets."""
         n_noise, n_attacked = (int(share * len(chosen)) for share in (self.recipe.noise, self.recipe.attacked))
-        rows, y = self.rows[chosen].copy(), torch.from_numpy(self.y[chosen])
+        rows, y = self.rows[chosen], torch.from_numpy(self.y[chosen])
         if n_noise and self.drawn:
             rows[:n_noise] = disturbed(rows[:n_noise], self.around, self.rng, ramp=ramp, shares=self.drawn)
         if self.recipe.feature_dropout:
             rows[self.rng.random(rows.shape) < self.recipe.feature_dropout] = np.nan
-        tensor = torch.from_numpy(rows)
+        clean = torch.from_numpy(rows)
         if not n_attacked or self.reach is None:
-            self.model.train()
-            return self.loss(self._outputs(tensor), y)
+            return clean, clean, y
         first = len(chosen) - n_attacked
-        pushed = self._pushed(tensor[first:], y[first:], self.reach.of_rows(chosen[first:]), ramp)
+        pushed = self._pushed(clean[first:], y[first:], self.reach.of_rows(chosen[first:]), ramp)
+        return clean, torch.cat([clean[:first], pushed]), y
+
+    def _batch_loss(self, clean: Tensor, moved: Tensor, y: Tensor) -> Tensor:
         self.model.train()
-        if self.recipe.attack is InnerAttack.TRADES:
-            clean, moved = self._outputs(tensor), self._outputs(pushed)
-            share = n_attacked / len(chosen)
-            return self.loss(clean, y) + self.recipe.beta * share * self.loss.distance(clean[first:], moved)
-        return self.loss(self._outputs(torch.cat([tensor[:first], pushed])), y)
+        if self.recipe.attack is not InnerAttack.TRADES:
+            return self.loss(self._outputs(moved), y)
+        outputs = self._outputs(clean)
+        return self.loss(outputs, y) + self.recipe.beta * self.loss.distance(outputs, self._outputs(moved))
 
     def _pushed(self, rows: Tensor, y: Tensor, reach: Reach, ramp: float) -> Tensor:
         """The rows attacked. Evaluation mode: neither drop-out nor the batch's own statistics blur the gradient."""
@@ -229,13 +234,18 @@ class Training:
         return attacked(rows, lambda at: self.loss(self._outputs(at), y), reach, self.recipe, self.rng, ramp=ramp)
 
     def _average(self) -> None:
-        """Exponential moving average of the weights, and of the statistics that batch normalisation keeps."""
+        """Exponential moving average of the weights, and of the statistics that batch normalisation keeps.
+
+        It forgets faster at first, so that a short training does not remember its random start.
+        """
+        self.steps_done += 1
+        new = 1 - min(self.recipe.ema, (1 + self.steps_done) / (10 + self.steps_done))
         with torch.no_grad():
             for mean, now in zip(self.average.parameters(), self.model.parameters(), strict=True):
-                mean.lerp_(now, 1 - self.recipe.ema)
+                mean.lerp_(now, new)
             for (name, kept), buffer in zip(self.average.named_buffers(), self.model.buffers(), strict=True):
                 if name.endswith(("running_mean", "running_var")):
-                    kept.lerp_(buffer, 1 - self.recipe.ema)
+                    kept.lerp_(buffer, new)
                 elif name.endswith("num_batches_tracked"):
                     kept.copy_(buffer)
 
