@@ -20,7 +20,7 @@ from benchmarks.training_cost.measure import METHODS, NIGHTLY, SHORT, Scale, mea
 from benchmarks.training_cost.tables import NAMES
 
 SEEDS = (1000, 1001, 1002)
-ATTACKED = 1_000
+ATTACKED = 600
 DEGENERATE_RUNS = 1_000
 _QUICK_METHODS = ("standard", "noise", "hardened", "pgd")
 

@@ -1,6 +1,7 @@
 """Three real tables in raw units with binary targets, split at random by a seed.
 
-Mutable is what a client, a guest or a sensor can move a little: amounts, prices, times and readings. Counts, codes and
+Mutable is what a client, a guest or a sensor can move a little: amounts, prices, dates of a stay, readings of the
+weather. A timetable is published and is not measured. Counts, codes and
 identities are held fixed, because one step of them is another case and no small change: one parking space decides a
 booking.
 """
@@ -15,7 +16,7 @@ from benchmarks.attack_cost.worlds import HOTEL_DROPPED, HOTEL_FIXED, data_folde
 from monitor.schema import FloatArray, Schema
 
 NAMES = ("credit_default", "hotel_bookings", "nycflights13")
-TRAINED_ON = 12_000
+TRAINED_ON = 30_000  # as many as a governed retraining reads, where the table has them
 TESTED_ON = 10_000
 LATE_MINUTES = 15
 READINGS = ("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib")
@@ -23,7 +24,7 @@ _AMOUNTS = (*(f"bill_amt{k}" for k in range(1, 7)), *(f"pay_amt{k}" for k in ran
 MUTABLE = {
     "credit_default": _AMOUNTS,
     "hotel_bookings": ("lead_time", "adr", "arrival_date_week_number", "arrival_date_day_of_month"),
-    "nycflights13": (*READINGS, "departure_minute", "arrival_minute"),
+    "nycflights13": READINGS,
 }
 
 
@@ -43,8 +44,8 @@ class Split:
 def split(name: str, seed: int, *, trained_on: int = TRAINED_ON, tested_on: int = TESTED_ON) -> Split:
     """A table, drawn without replacement; the schema's levels are those of the rows to train on."""
     frame, labels = _frame(name)
-    order = np.random.default_rng(seed).permutation(len(frame))[: trained_on + tested_on]
-    train, test = order[:trained_on], order[trained_on:]
+    order = np.random.default_rng(seed).permutation(len(frame))
+    test, train = order[:tested_on], order[tested_on : tested_on + trained_on]
     schema = Schema.infer(frame.iloc[train], mutable=MUTABLE[name])
     return Split(
         name=name, seed=seed, schema=schema, x_train=schema.encode(frame.iloc[train]), y_train=labels[train],

@@ -26,11 +26,11 @@ class InnerAttack(StrEnum):
 class Recipe:
     """How to train. `noise` and `attacked` are shares of every batch, the rest stays clean.
 
-    Attacks go up to `level`; `varied` draws ε uniformly from 0 for every row. `ramped` lets noise and attacks grow over
-    the first half. `inner_steps` are those of PGD and TRADES, `beta` weighs TRADES' divergence. `validation_level` is
-    that of the held-out attack that early stopping reads where rows are attacked. The rows of `prepared` batches are
-    disturbed and attacked at once, which costs less; the weights that they are attacked with are then so many steps old
-    at most.
+    Attacks go up to `level`; `varied` draws ε for every row, as the level times u^`power` with u uniform from 0 to 1.
+    `ramped` lets noise and attacks grow over the first half. `inner_steps` are those of PGD and TRADES, `beta` weighs
+    TRADES' divergence. `validation_level` is that of the held-out attack that early stopping reads where rows are
+    attacked. The rows of `prepared` batches are disturbed and attacked at once, which costs less; the weights that they
+    are attacked with are then so many steps old at most.
 
     `balanced` gives every class the same weight without losing the calibration; `label_smoothing` moves targets towards
     even ones; `feature_dropout` is the chance of a cell to be missing in a training row.
@@ -45,6 +45,7 @@ class Recipe:
     attack: InnerAttack = InnerAttack.N_FGSM
     level: str = "S4"
     varied: bool = True
+    power: float = 1.0
     ramped: bool = True
     inner_steps: int = 1
     prepared: int = 1

@@ -19,7 +19,7 @@ from monitor.robustness.threat_model import Budget, ThreatModel
 from monitor.schema import FloatArray, Schema
 from monitor.training.curriculum import InnerAttack, Recipe
 from monitor.training.families import disturbed, drawn_families
-from monitor.training.inner import Reach, attacked
+from monitor.training.inner import Reach, attacked, slope_of
 from monitor.training.losses import TrainingLoss, class_weights, task_loss
 from monitor.training.networks import Factory, answers_missing, built, check_outputs
 from monitor.training.preprocess import Preprocess
@@ -225,13 +225,16 @@ class Training:
     def _pushed(self, rows: Tensor, y: Tensor, reach: Reach, ramp: float) -> Tensor:
         """The rows attacked. Evaluation mode: neither drop-out nor the batch's own statistics blur the gradient."""
         self.model.eval()
+
+        def harm(outputs: Tensor) -> Tensor:
+            said = as_outputs(outputs, len(rows), self.task)
+            return self.loss(said, y) if clean is None else self.loss.distance(clean, said)
+
+        clean = None
         if self.recipe.attack is InnerAttack.TRADES:
             with torch.no_grad():
                 clean = self._outputs(rows)
-            return attacked(
-                rows, lambda at: self.loss.distance(clean, self._outputs(at)), reach, self.recipe, self.rng, ramp=ramp
-            )
-        return attacked(rows, lambda at: self.loss(self._outputs(at), y), reach, self.recipe, self.rng, ramp=ramp)
+        return attacked(rows, slope_of(self.model, harm), reach, self.recipe, self.rng, ramp=ramp)
 
     def _average(self) -> None:
         """Exponential moving average of the weights, and of the statistics that batch normalisation keeps.

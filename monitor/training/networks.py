@@ -92,7 +92,11 @@ class Predictor(nn.Module):
         self.register_buffer("target_scale", torch.tensor(1.0))
 
     def forward(self, rows: Tensor) -> Tensor:
-        outputs: Tensor = self.network(self.preprocess(rows))
+        return self.answers(self.preprocess(rows))
+
+    def answers(self, inputs: Tensor) -> Tensor:
+        """The same for network inputs (n, width)."""
+        outputs: Tensor = self.network(inputs)
         if self.task is Task.MULTICLASS:
             return outputs
         if self.task is Task.REGRESSION:

@@ -12,7 +12,7 @@ from monitor.robustness.scoring import auc, calibration_error
 from monitor.schema import Direction, Feature, Kind, Schema
 from monitor.training import RECIPES, Recipe, train
 from monitor.training.curriculum import InnerAttack
-from monitor.training.inner import Reach, attacked
+from monitor.training.inner import Reach, attacked, slope_of
 from monitor.training.loop import held_out_outputs
 from monitor.training.losses import TrainingLoss, class_weights
 
@@ -78,9 +78,8 @@ def test_attacked_rows_keep_bounds_mutability_and_direction(name):
     at = threat.at(recipe.level)
     slope = torch.tensor([1.0, -2.0, 3.0], dtype=torch.float64)
     moved = attacked(
-        torch.from_numpy(rows), lambda x: (torch.nan_to_num(x) * slope).square().sum(), Reach.of(at, rows), recipe, rng,
-        ramp=1.0,
-    ).numpy()  # fmt: skip
+        torch.from_numpy(rows), lambda x: torch.nan_to_num(x) * slope**2, Reach.of(at, rows), recipe, rng, ramp=1.0
+    ).numpy()
     assert np.array_equal(moved[:, 2], rows[:, 2])
     assert (moved[:, 0] >= rows[:, 0]).all()
     assert (moved[:, 0] <= 1.5).all()
@@ -96,12 +95,27 @@ def test_pgd_reaches_the_corner_of_the_box_where_the_loss_is_linear():
     threat = ThreatModel.from_schema(schema, X).at("S2")
     slope = torch.tensor([1.0, -1.0, 0.0], dtype=torch.float64)
     moved = attacked(
-        torch.from_numpy(X), lambda x: (x * slope).sum(), Reach.of(threat, X), RECIPES["pgd"],
+        torch.from_numpy(X), lambda x: slope.expand(x.shape), Reach.of(threat, X), RECIPES["pgd"],
         np.random.default_rng(0), ramp=1.0,
     ).numpy()  # fmt: skip
     low, high = threat.box(X)
     np.testing.assert_allclose(moved[:, 0], high[:, 0])
     np.testing.assert_allclose(moved[:, 1], low[:, 1])
+
+
+def test_the_slope_by_network_inputs_has_the_signs_of_the_slope_by_raw_rows():
+    schema, X, y = table(400)
+    X = X.copy()
+    X[::5, 0] = np.nan
+    X[1::9, 1] = 50.0  # winsorised: no move changes the output
+    trained = train(X, y, schema, task="binary", recipe=short("standard"))
+    predictor = trained.model.requires_grad_(True)
+    rows, harm = torch.from_numpy(X), lambda outputs: (outputs**3).sum()
+    point = rows.clone().requires_grad_(True)
+    (expected,) = torch.autograd.grad(harm(predictor(point)), point)
+    found = slope_of(predictor, harm)(rows)
+    assert torch.equal(found.sign(), torch.nan_to_num(expected).sign())
+    assert 0 < float((found != 0).double().mean()) < 1
 
 
 def test_the_distance_of_trades_is_the_divergence_of_the_probabilities():
