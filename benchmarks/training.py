@@ -22,6 +22,7 @@ from benchmarks.training_cost.tables import NAMES
 SEEDS = (1000, 1001, 1002)
 ATTACKED = 600
 DEGENERATE_RUNS = 1_000
+_QUICK_RUNS = 12
 _QUICK_METHODS = ("standard", "noise", "hardened", "pgd")
 
 
@@ -45,7 +46,7 @@ def main() -> None:
     show(summary(rows))
     figures: dict[str, Any] = {"rows": rows, "summary": summary(rows), "attacked rows": scale.attacked}
     goals = goals_of(rows) if rows else []
-    if runs := min(options.degenerate, 20) if options.quick else options.degenerate:
+    if runs := min(options.degenerate, _QUICK_RUNS) if options.quick else options.degenerate:
         figures["degenerate"] = degenerate.figures(runs, seed=SEEDS[0])
         goals += degenerate.goals(figures["degenerate"])
     report("training", figures, goals=goals, shown={})
@@ -53,7 +54,9 @@ def main() -> None:
 
 def _scale(options: argparse.Namespace) -> Scale:
     if options.quick:
-        return Scale(seeds=SEEDS[:1], tables=NAMES[:1], methods=_QUICK_METHODS, attacked=256, plan=SHORT)
+        return Scale(
+            seeds=SEEDS[:1], tables=NAMES[:1], methods=_QUICK_METHODS, attacked=256, plan=SHORT, trained_on=6_000
+        )
     return Scale(
         seeds=[int(seed) for seed in options.seeds.split(",")],
         tables=[name for name in options.tables.split(",") if name],

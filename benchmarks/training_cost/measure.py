@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from benchmarks.training_cost.tables import Split, split
+from benchmarks.training_cost.tables import TRAINED_ON, Split, split
 from monitor.errors import HoldfastError
 from monitor.robustness import CampaignReport, Plan, Search, Task, ThreatModel, run_campaign
 from monitor.robustness.noise import FAMILIES, SEVERITIES, Surroundings, corrupt
@@ -26,13 +26,14 @@ SHORT = Plan(name="short", levels=LEVELS, search=Search(steps=20), families=(), 
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """How much is measured: `attacked` rows by `plan` of those tested; `quick` is for a look, not for figures."""
+    """How much is measured: `attacked` rows by `plan`, of those tested, after training on at most `trained_on`."""
 
     seeds: Sequence[int]
     tables: Sequence[str]
     methods: Sequence[str]
     attacked: int
     plan: Plan
+    trained_on: int = TRAINED_ON
 
 
 def measure(scale: Scale, *, tell: Any = print) -> list[dict[str, Any]]:
@@ -40,7 +41,7 @@ def measure(scale: Scale, *, tell: Any = print) -> list[dict[str, Any]]:
     rows = []
     for name in scale.tables:
         for seed in scale.seeds:
-            of = split(name, seed)
+            of = split(name, seed, trained_on=scale.trained_on)
             threat = ThreatModel.from_schema(of.schema, of.x_train)
             for method in scale.methods:
                 trained = trained_by(method, of, threat)
