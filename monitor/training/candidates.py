@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from monitor.robustness.threat_model import ThreatModel
 from monitor.schema import FloatArray, Schema
 from monitor.training.curriculum import Recipe, recipe_named
-from monitor.training.loop import Progress
+from monitor.training.loop import Progress, at_level
 from monitor.training.trainer import Trained, train
 
 CLEAN_LOSS = 0.005  # of AUC; of a regression's loss, relative
@@ -72,9 +72,9 @@ def train_candidates(
     asked = recipe_named(recipe)
     on_ladder = asked.name in RUNGS
     run = _Run(X, y, schema, threat, progress or (lambda _: None), settings, MOST_TRAININGS if on_ladder else 2)
-    if on_ladder and threat is None:
+    if on_ladder and at_level(threat, asked.level) is None:
         only = run.trained(SECOND)
-        return run.ended(only, only, None, f"no threat is declared, so {asked.name} has nothing to attack", {})
+        return run.ended(only, only, None, f"nothing is declared mutable, so {asked.name} has nothing to attack", {})
     if not on_ladder:
         first = run.trained(asked)
         return run.ended(first, first if asked.name == SECOND else run.trained(SECOND), None, "", {})

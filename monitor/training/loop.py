@@ -185,6 +185,8 @@ class Training:
         order, losses, together = self.rng.permutation(len(self.rows)), [], self.batch * self.recipe.prepared
         for start in range(0, len(order), together):
             chosen = order[start : start + together]
+            if len(chosen) < 2:  # a single row has no spread that batch normalisation could use
+                continue
             done = (epoch * self.steps_an_epoch + start // self.batch) / (self.n_epochs * self.steps_an_epoch)
             clean, moved, y = self._prepared(chosen, ramp=min(2 * done, 1.0) if self.recipe.ramped else 1.0)
             batches = -(-len(chosen) // self.batch)

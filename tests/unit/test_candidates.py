@@ -90,11 +90,13 @@ def test_a_recipe_off_the_ladder_is_trained_as_it_is(monkeypatch):
     assert ran == ["pgd", "noise"]
 
 
-def test_without_a_threat_there_is_the_noise_only_candidate():
+@pytest.mark.parametrize("declared", [False, True])
+def test_where_nothing_can_be_attacked_there_is_the_noise_only_candidate(declared):
     schema, X, y = table()
-    found = train_candidates(X, y, schema, task="binary")
+    threat = ThreatModel.from_schema(schema.with_mutable([]), X) if declared else None
+    found = train_candidates(X, y, schema, task="binary", threat=threat)
     assert [one.recipe.name for one in found.distinct] == ["noise"]
-    assert "no threat is declared" in found.fallback
+    assert "nothing is declared mutable" in found.first.provenance.fallback
 
 
 def test_a_regression_is_compared_by_the_growth_of_its_loss():
