@@ -48,7 +48,7 @@ def attach_trained(trained: Trained, store: Store, *, schema: Schema) -> Manifes
         weights_bytes(trained.model),
         store,
         schema,
-        trained.model.task,
+        trained.task,
         trained.factory,
         dict(trained.settings),
         trained.provenance.to_document(),

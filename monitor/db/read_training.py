@@ -9,12 +9,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from monitor.db.base import Json
-from monitor.db.checks import WindowVerdict
-from monitor.db.registry import Model, ModelSettings
+from monitor.db.checks import Campaign, WindowVerdict
+from monitor.db.registry import Model, ModelSettings, Version
 from monitor.db.traces import label_coverage, read_traces, span
 from monitor.windows import Window
 
 MOST_ROWS = 30_000
+_CAMPAIGNS_READ = 8
 _FIRST_REACH = 16  # windows looked back at first; doubled until there are rows enough
 
 
@@ -99,3 +100,14 @@ def newest_verdicts(
             break
         found.setdefault(row.starts, row)
     return list(reversed(found.values()))
+
+
+def last_noise_report(session: Session, version: Version, *, before: datetime) -> Json | None:
+    """The last campaign on a version that had a noise grid; later ones must not change a training that begins again."""
+    asked = (
+        select(Campaign.report)
+        .where(Campaign.version_id == version.id, Campaign.created_at <= before)
+        .order_by(Campaign.id.desc())
+        .limit(_CAMPAIGNS_READ)
+    )
+    return next((report for report in session.scalars(asked) if report.get("noise")), None)

@@ -34,7 +34,7 @@ class ModelSettings:
     `retrain_every_windows` proposes on schedule (None: never). A promotion is confirmed after `observed_windows` judged
     windows without harm. Before people are asked to promote, the candidate scores the live traces of `shadow_windows`
     windows beside the champion; its mean loss may be `shadow_limit` higher. `trainer` is a `TrainerSettings` document
-    (empty: Holdfast trains), `network` are settings of the factory, `allowed_leaks` are features that may predict the
+    (empty: Holdfast trains), `network` are settings of the factory, `allow_leaks` are features that may predict the
     label almost perfectly, `fairness_by` features whose groups the fairness gate compares, `champion_webhook` the URL
     that is told which version should serve.
     """
@@ -64,7 +64,7 @@ class ModelSettings:
     shadow_limit: float = 0.005
     trainer: Json = field(default_factory=dict)
     network: Json = field(default_factory=dict)
-    allowed_leaks: list[str] = field(default_factory=list)
+    allow_leaks: list[str] = field(default_factory=list)
     fairness_by: list[str] = field(default_factory=list)
     champion_webhook: str = ""
 

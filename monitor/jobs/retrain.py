@@ -24,6 +24,7 @@ from monitor.artifacts.attach import attach_file
 from monitor.db.checks import Campaign
 from monitor.db.engine import database_now, transaction
 from monitor.db.jobs import MOST_ATTEMPTS, Claimed, cancelled
+from monitor.db.read_training import last_noise_report
 from monitor.db.registry import Model, Version
 from monitor.db.retraining import Progress as ProgressRow
 from monitor.db.retraining import Proposal
@@ -36,8 +37,8 @@ from monitor.jobs.context import Tools, effect
 from monitor.jobs.gating import Ruling, rule
 from monitor.jobs.material import Material, read_material
 from monitor.jobs.train_child import Candidate
+from monitor.training import FACTORIES, family_weights
 
-SECOND_RECIPE = "noise"  # noise alone gives much of the gain, where the first recipe costs too much on clean rows
 _WORKING = (ProposalState.QUEUED, ProposalState.TRAINING, ProposalState.TRAINED, ProposalState.VALIDATING)
 
 
@@ -104,16 +105,34 @@ def _begin(tools: Tools, job: Claimed) -> Material | None:
 
 
 def _train(child: _Child, material: Material, folder: Path) -> dict[str, Manifest]:
-    """One candidate a recipe, its weights in the store; the champion's manifest is not among them."""
-    recipes = list(dict.fromkeys([material.proposal.recipe, SECOND_RECIPE]))
+    """The candidates by recipe, the one to prefer first, their weights in the store; the champion is not among them."""
     rows = material.schema.encode(material.frame.iloc[: material.cut])
-    train_child.write_work(
-        folder, rows, material.y[: material.cut], schema=material.schema, task=material.task, recipes=recipes,
-        seed=_seed(material), inputs=_inputs(child.tools, material),
+    order = train_child.Order(
+        task=material.task, recipe=material.proposal.recipe, seed=_seed(material),
+        inputs=_inputs(child.tools, material), **_learned(child.tools, material),
     )  # fmt: skip
+    train_child.write_work(folder, rows, material.y[: material.cut], schema=material.schema, order=order)
     child.run(train_child.WORK, folder)
-    candidates = train_child.read_candidates(folder, recipes)
+    candidates = train_child.read_candidates(folder)
     return {candidate.recipe: _kept(child.tools, material, candidate) for candidate in candidates}
+
+
+def _learned(tools: Tools, material: Material) -> dict[str, Any]:
+    """What the champion hands on: its network, the noise that hurt it, the features that it may lean on."""
+    champion = material.champion
+    manifest: Mapping[str, Any] = champion.manifest if champion.flavour == "torch" else {}
+    allowed = {*material.settings.allow_leaks, *(manifest.get("provenance") or {}).get("allow_leaks", ())}
+    network: dict[str, Any] = {}
+    if manifest.get("factory") in {*FACTORIES, *tools.factories}:
+        network = {**manifest["settings"], "factory": manifest["factory"]}
+    with transaction(tools.engine) as session:
+        report = last_noise_report(session, champion, before=material.proposal.created_at)
+    return {
+        "network": network,
+        "factories": tuple(sorted(tools.factories)),
+        "families": family_weights(report) if report else None,
+        "allow_leaks": tuple(sorted(allowed & set(material.schema.names))),
+    }
 
 
 def _kept(tools: Tools, material: Material, candidate: Candidate) -> Manifest:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,14 @@ import pandas as pd
 import torch
 
 from monitor.jobs.child import OnProgress
+from monitor.jobs.stress_child import factories_named
 from monitor.robustness import ThreatModel
 from monitor.schema import FloatArray, Schema
-from monitor.training import Progress, train, weights_bytes
+from monitor.training import Step, Trained, train_candidates, weights_bytes
 
 WORK = "monitor.jobs.train_child:run"
 TARGET = "target of the training"
+_FACTS = "candidates.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,48 +33,69 @@ class Candidate:
     provenance: dict[str, Any]
 
 
-def write_work(
-    folder: Path, rows: FloatArray, y: FloatArray, *, schema: Schema, task: str, recipes: Sequence[str], seed: int,
-    inputs: dict[str, str],
-) -> None:  # fmt: skip
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What to train besides the rows: `network` names the factory and its settings, `families` weigh the noise."""
+
+    task: str
+    recipe: str
+    seed: int
+    inputs: dict[str, str]
+    network: dict[str, Any] = field(default_factory=dict)
+    factories: tuple[str, ...] = ()
+    families: dict[str, float] | None = None
+    allow_leaks: tuple[str, ...] = ()
+
+
+def write_work(folder: Path, rows: FloatArray, y: FloatArray, *, schema: Schema, order: Order) -> None:
     """What the child reads: encoded rows (n, d), targets (n,) and what to do with them."""
     frame = pd.DataFrame(rows, columns=list(schema.names))
     frame.assign(**{TARGET: y}).to_parquet(folder / "rows.parquet")
-    given = {"schema": schema.to_document(), "task": task, "recipes": list(recipes), "seed": seed, "inputs": inputs}
+    given = {"schema": schema.to_document(), "order": asdict(order)}
     (folder / "given.json").write_text(json.dumps(given), encoding="utf-8")
 
 
-def read_candidates(folder: Path, recipes: Sequence[str]) -> list[Candidate]:
-    """What the child wrote, in the order of the recipes."""
-    return [
-        Candidate(
-            recipe=recipe, weights=_weights(folder, recipe), **json.loads(_facts(folder, recipe).read_text("utf-8"))
-        )
-        for recipe in recipes
-    ]
+def read_candidates(folder: Path) -> list[Candidate]:
+    """What the child wrote, the one to prefer first."""
+    facts: list[dict[str, Any]] = json.loads((folder / _FACTS).read_text("utf-8"))
+    return [Candidate(**{**fact, "weights": folder / fact["weights"]}) for fact in facts]
 
 
 def run(folder: Path, on_progress: OnProgress) -> None:
-    """Train one candidate a recipe on the same rows; epochs are counted through."""
+    """Train the candidates on the same rows; epochs are counted through. Files are written when all are trained."""
     given = json.loads((folder / "given.json").read_text(encoding="utf-8"))
-    schema = Schema.from_document(given["schema"])
+    schema, order = Schema.from_document(given["schema"]), given["order"]
     frame = pd.read_parquet(folder / "rows.parquet")
     y = frame.pop(TARGET).to_numpy(np.float64)
     rows = frame.to_numpy(np.float64)
     with one_thread():
-        for order, recipe in enumerate(given["recipes"]):
-            trained = train(
-                rows, y, schema, task=given["task"], recipe=recipe, threat=ThreatModel.from_schema(schema, rows),
-                seed=given["seed"], inputs=given["inputs"],
-                progress=_teller(on_progress, recipe, order, len(given["recipes"])),
-            )  # fmt: skip
-            facts = {
+        found = train_candidates(
+            rows, y, schema, task=order["task"], recipe=order["recipe"], threat=ThreatModel.from_schema(schema, rows),
+            seed=order["seed"], inputs=order["inputs"], network=order["network"], families=order["families"],
+            factories=factories_named(order["factories"]), allow_leaks=tuple(order["allow_leaks"]),
+            progress=_teller(on_progress),
+        )  # fmt: skip
+    _write(folder, found.distinct)
+
+
+def _write(folder: Path, trainings: Sequence[Trained]) -> None:
+    """Weights first; the facts that name them appear at once and last, so that nobody reads half of it."""
+    facts = []
+    for trained in trainings:
+        name = f"{trained.recipe.name}.safetensors"
+        (folder / name).write_bytes(weights_bytes(trained.model))
+        facts.append(
+            {
+                "recipe": trained.recipe.name,
+                "weights": name,
                 "factory": trained.factory,
                 "settings": dict(trained.settings),
                 "provenance": trained.provenance.to_document(),
             }
-            _weights(folder, recipe).write_bytes(weights_bytes(trained.model))
-            _facts(folder, recipe).write_text(json.dumps(facts), encoding="utf-8")
+        )
+    whole = folder / f"{_FACTS}.part"
+    whole.write_text(json.dumps(facts), encoding="utf-8")
+    whole.replace(folder / _FACTS)
 
 
 @contextmanager
@@ -86,14 +109,16 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _teller(on_progress: OnProgress, recipe: str, order: int, recipes: int) -> Callable[[Progress], None]:
-    def tell(progress: Progress) -> None:
+def _teller(on_progress: OnProgress) -> Callable[[Step], None]:
+    def tell(step: Step) -> None:
+        progress = step.epoch
         on_progress(
             {
-                "done": order * 100 + round(100 * progress.epoch / progress.epochs),
-                "total": recipes * 100,
-                "sentence": f"training the {recipe} candidate, epoch {progress.epoch} of {progress.epochs}",
-                "epoch": order * progress.epochs + progress.epoch,
+                "done": step.order * 100 + round(100 * progress.epoch / progress.epochs),
+                "total": step.of * 100,
+                "sentence": f"training {step.order + 1} of at most {step.of}, {step.recipe}: epoch {progress.epoch} of "
+                f"{progress.epochs}",
+                "epoch": step.order * progress.epochs + progress.epoch,
                 "loss": progress.loss,
                 "clean": progress.clean_loss,
                 "robust": progress.robust_loss,
@@ -101,11 +126,3 @@ def _teller(on_progress: OnProgress, recipe: str, order: int, recipes: int) -> C
         )
 
     return tell
-
-
-def _weights(folder: Path, recipe: str) -> Path:
-    return folder / f"{recipe}.safetensors"
-
-
-def _facts(folder: Path, recipe: str) -> Path:
-    return folder / f"{recipe}.json"

@@ -120,11 +120,24 @@ class Target:
     @property
     def dtype(self) -> torch.dtype:
         """Raw rows keep float64 where the module says so (`input_dtype`), and else take the dtype of its weights."""
-        declared = getattr(self.module, "input_dtype", None)
-        if isinstance(declared, torch.dtype):
-            return declared
-        tensor = next(_tensors(self.module), None) if self.module is not None else None
-        return torch.float64 if tensor is None else tensor.dtype
+        return input_dtype(self.module)
+
+
+def input_dtype(module: nn.Module | None) -> torch.dtype:
+    """What raw rows are cast to before a module sees them: its `input_dtype`, else the dtype of its weights."""
+    declared = getattr(module, "input_dtype", None)
+    if isinstance(declared, torch.dtype):
+        return declared
+    tensor: Tensor | None = next(_tensors(module), None)
+    return torch.float64 if tensor is None else tensor.dtype
+
+
+def as_outputs(outputs: Tensor, count: int, task: Task) -> Tensor:
+    """What a module said of `count` rows as logits or values (n,), or logits (n, k) of several classes.
+
+    Raises BadInput on a shape that the task cannot have.
+    """
+    return _squeeze(_checked(outputs, count, task), task)
 
 
 def margin(outputs: FloatArray, y: FloatArray, task: Task, *, decision: float = 0.0) -> FloatArray:

@@ -75,6 +75,18 @@ class Preprocess(nn.Module):
         """Network inputs (n, width) for raw rows (n, d)."""
         return torch.cat([*self._numbers(rows[:, self.numeric]), self._one_hot(rows[:, self.categorical])], dim=1)
 
+    def raw_slope(self, rows: Tensor, slope: Tensor) -> Tensor:
+        """Signs of a slope by raw rows (n, d), from the slope by the inputs (n, width) that these rows give.
+
+        Every number grows with its raw value where it is neither missing nor winsorised, so that the sign is the same
+        and nothing has to flow back through the scaling. Categories have none.
+        """
+        values = rows[:, self.numeric]
+        inside = (values >= self.lower) & (values <= self.upper)
+        found = torch.zeros_like(rows)
+        found[:, self.numeric] = (slope[:, : len(self.numeric)].sign() * inside).to(rows.dtype)
+        return found
+
     def _numbers(self, values: Tensor) -> tuple[Tensor, Tensor]:
         missing = torch.isnan(values)
         filled = torch.where(missing, self.median, values.double())

@@ -15,7 +15,11 @@ from monitor.schema import FloatArray
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """What a training used. `inputs` are hashes and versions handed in: data snapshot, code, lock file, hardware."""
+    """What a training used. `inputs` are hashes and versions handed in: data snapshot, code, lock file, hardware.
+
+    `families` are the shares of noise that were drawn, `fallback` the sentence of a candidate that stands in for a more
+    hardened one, `allow_leaks` the features that were allowed although they look like the target.
+    """
 
     recipe: Mapping[str, Any]
     seed: int
@@ -25,6 +29,9 @@ class Provenance:
     torch_version: str
     threads: int
     inputs: Mapping[str, str] = field(default_factory=dict)
+    families: Mapping[str, float] = field(default_factory=dict)
+    allow_leaks: tuple[str, ...] = ()
+    fallback: str = ""
 
     def to_document(self) -> dict[str, Any]:
         """As plain JSON values."""

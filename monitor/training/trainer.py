@@ -1,66 +1,75 @@
-"""Train a predictor on raw rows: hardened by noise and one-step attacks, reproducible, with visible progress.
+"""Train a predictor on raw rows: hardened by noise and attacks, reproducible, with visible progress.
 
 The same inputs, seed, machine and number of torch threads give the same weights. Nothing here sets torch's threads:
 callers do (`torch.set_num_threads(1)` in a worker), and the provenance records how many there were.
 """
 
-import copy
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from monitor.errors import BadInput, HoldfastError, NotEnoughData
-from monitor.robustness.gradient import Search, attack
-from monitor.robustness.noise import Surroundings
-from monitor.robustness.target import Target, Task
-from monitor.robustness.threat_model import Budget, ThreatModel
+from monitor.errors import BadInput
+from monitor.robustness import scoring
+from monitor.robustness.target import Task
+from monitor.robustness.threat_model import ThreatModel
 from monitor.schema import FloatArray, Schema
-from monitor.training.curriculum import RECIPES, Reach, Recipe, attacked, disturbed
+from monitor.training.checks import check_data, degenerate
+from monitor.training.curriculum import Recipe, recipe_named
+from monitor.training.leaks import check_leaks
+from monitor.training.loop import Cancelled, Progress, Stopwatch, Training, held_out_outputs
 from monitor.training.losses import task_loss
-from monitor.training.networks import TABULAR, Predictor, build
+from monitor.training.networks import FACTORIES, TABULAR, Factory
 from monitor.training.provenance import Provenance, data_sha256, torch_runtime, weights_sha256
 
-MIN_ROWS = 100
-MOST_VALIDATION = 4_000
-MOST_ATTACKED = 1_024
-VALIDATION_LEVEL, TRAINING_LEVEL = "S3", "S4"
-
-
-class Cancelled(HoldfastError):
-    """The caller asked to stop; nothing was kept."""
+__all__ = ["Cancelled", "Progress", "Quality", "Trained", "check_data", "train"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
-    """Where a training stands after an epoch; losses are means, lower is better.
+class Quality:
+    """How good a network is on its clean validation rows.
 
-    `robust_loss` is under APGD-8 at S3 on held-out rows; None without a threat model in which anything can move.
+    `metric` is auroc (of each class against the rest, the mean, for several classes), or for regression the loss that
+    was lowered, where less is better.
     """
 
-    epoch: int
-    epochs: int
-    loss: float
-    clean_loss: float
-    robust_loss: float | None
-    kept: bool
+    metric: str
+    value: float
+    rows: int
+
+    def loss_against(self, reference: "Quality") -> float:
+        """How much worse this is: in units of AUC, or for a loss its relative growth."""
+        if self.metric == "auroc":
+            return reference.value - self.value
+        return self.value / reference.value - 1 if reference.value > 0 else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingCost:
+    """Seconds by the clock that was handed in; `validation` is the held-out attack alone, and not part of the other."""
+
+    training: float
+    validation: float
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trained:
     """A trained predictor in evaluation mode, how to build its like (`factory`, `settings`), and where it came from."""
 
-    model: Predictor
+    model: nn.Module
+    task: Task
     factory: str
     settings: Mapping[str, Any]
     recipe: Recipe
     history: tuple[Progress, ...]
+    quality: Quality
     weights_sha256: str
     provenance: Provenance
+    cost: TrainingCost | None = None
 
 
 def train(
@@ -73,26 +82,50 @@ def train(
     threat: ThreatModel | None = None,
     seed: int = 0,
     network: Mapping[str, Any] | None = None,
+    factories: Mapping[str, Factory] = FACTORIES,
+    families: Mapping[str, float] | None = None,
+    allow_leaks: Collection[str] = (),
     inputs: Mapping[str, str] | None = None,
     progress: Callable[[Progress], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    clock: Callable[[], float] | None = None,
 ) -> Trained:
     """Train on raw rows X (n, d), as `schema.encode` gives, and targets y (n,): 0/1, class numbers or values.
 
-    The recipe `hardened` needs a `threat`, of which only mutability, direction, bounds and scale are used. `network`
-    are settings of the factory; `inputs` hashes and versions for the provenance. Raises BadInput on unusable data and
-    Cancelled when `should_stop` said so.
+    Args:
+        threat: what may be changed, for recipes that attack their rows. For N-FGSM only mutability, direction, hard
+            bounds and scale count; PGD and TRADES stay within its budget. Early stopping attacks held-out rows with it.
+        network: settings of the factory; under `factory` its name, if it is not the built-in one. A module of yours
+            takes raw rows and returns logits or values; one without a part `preprocess` that can be fitted is trained
+            as it is.
+        factories: the allow-list of factories by name.
+        families: weights of noise families, as `family_weights` gives; equal by default.
+        allow_leaks: features that may predict the target (almost) perfectly.
+        inputs: hashes and versions for the provenance.
+
+    Raises:
+        BadInput: unusable data, a feature that looks like the target, or a network that learned nothing.
+        Cancelled: `should_stop` said so.
     """
-    kind, chosen = Task(task), _recipe(recipe, threat)
+    kind, chosen = Task(task), recipe_named(recipe)
+    if chosen.attacked > 0 and threat is None:
+        raise BadInput(f"the recipe {chosen.name!r} attacks its rows: hand in a threat model, or use 'noise'")
+    if chosen.label_smoothing and kind is Task.REGRESSION:
+        raise BadInput("expected classes to smooth the labels of, got a regression: leave label_smoothing at 0")
     rows, targets = np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64)
     check_data(rows, targets, schema, kind)
+    check_leaks(rows, targets, schema, kind, allow_leaks)
     settings = dict(network or {})
-    if kind is Task.MULTICLASS:
+    name = str(settings.pop("factory", TABULAR))
+    if kind is Task.MULTICLASS and name == TABULAR:
         settings.setdefault("classes", int(targets.max()) + 1)
-    run = _Training(rows, targets, schema, kind, chosen, threat, seed, settings)
+    watch = Stopwatch(clock)
+    run = Training(
+        rows=rows, y=targets, schema=schema, task=kind, recipe=chosen, threat=threat, seed=seed, factory=name,
+        factories=factories, settings=settings, families=families, watch=watch,
+    )  # fmt: skip
     history = tuple(run.epochs(progress or (lambda _: None), should_stop or (lambda: False)))
-    model = run.best
-    fingerprint, (version, threads) = weights_sha256(model), torch_runtime()
+    fingerprint, (version, threads) = weights_sha256(run.best), torch_runtime()
     provenance = Provenance(
         recipe=chosen.to_document(),
         seed=seed,
@@ -102,203 +135,37 @@ def train(
         torch_version=version,
         threads=threads,
         inputs=dict(inputs or {}),
+        families=dict(run.drawn),
+        allow_leaks=tuple(sorted(allow_leaks)),
     )
     return Trained(
-        model=model,
-        factory=TABULAR,
+        model=run.best,
+        task=kind,
+        factory=name,
         settings=settings,
         recipe=chosen,
         history=history,
+        quality=_quality(run),
         weights_sha256=fingerprint,
         provenance=provenance,
+        cost=TrainingCost(training=watch.training, validation=watch.validation) if clock else None,
     )
 
 
-def check_data(rows: FloatArray, y: FloatArray, schema: Schema, task: Task) -> None:
-    """Refuse what cannot be learned from, in a sentence."""
-    if rows.ndim != 2 or rows.shape[1] != len(schema) or y.shape != (len(rows),):
-        raise BadInput(f"expected rows (n, {len(schema)}) and targets (n,), got {rows.shape} and {y.shape}")
-    if not np.isfinite(y).all():
-        missing = int((~np.isfinite(y)).sum())
-        raise BadInput(f"expected a target for every row, got {missing} missing ones: leave those rows out")
-    if len(rows) < MIN_ROWS:
-        raise NotEnoughData(f"expected at least {MIN_ROWS} labelled rows to train on, got {len(rows)}")
-    values, counts = np.unique(y, return_counts=True)
-    if len(values) < 2:
-        raise BadInput(f"expected at least two different targets, got only {values[0]:g}: there is nothing to learn")
-    if task is Task.BINARY and set(values) != {0.0, 1.0}:
-        raise BadInput(f"expected binary targets 0 and 1, got {', '.join(f'{v:g}' for v in values[:5])}")
-    if task is Task.MULTICLASS and not np.array_equal(values, np.arange(len(values))):
+def _quality(run: Training) -> Quality:
+    """Of the weights that were kept; refuses those that learned nothing."""
+    outputs, y = held_out_outputs(run.best, run.validation, run.task), run.validation_y
+    if why := degenerate(outputs, y, run.task):
         raise BadInput(
-            f"expected classes numbered 0 to {len(values) - 1}, got {', '.join(f'{v:g}' for v in values[:5])}"
+            f"the {run.recipe.name} training ended in a network that learned nothing: {why}. Look for features that "
+            "say something about the target, or use a milder recipe"
         )
-    if task is not Task.REGRESSION and counts.min() < 5:
-        rare = values[int(counts.argmin())]
-        raise NotEnoughData(f"expected at least 5 rows of every class, got {counts.min()} of class {rare:g}")
-
-
-def _recipe(recipe: Recipe | str, threat: ThreatModel | None) -> Recipe:
-    if isinstance(recipe, str):
-        if recipe not in RECIPES:
-            raise BadInput(f"expected a recipe among {', '.join(RECIPES)}, got {recipe!r}")
-        recipe = RECIPES[recipe]
-    if recipe.attacked > 0 and threat is None:
-        raise BadInput(f"the recipe {recipe.name!r} attacks its rows: hand in a threat model, or use 'noise'")
-    return recipe
-
-
-def _at(threat: ThreatModel | None, level: str) -> ThreatModel | None:
-    """The threat at a level, or None when nothing can move there."""
-    if threat is None:
-        return None
-    moved = threat if threat.budget is Budget.RAW else threat.at(level)
-    return moved if moved.boxed.any() or moved.counts else None
-
-
-@dataclass
-class _Training:
-    """One training: data, model, and the best weights so far."""
-
-    rows: FloatArray
-    y: FloatArray
-    schema: Schema
-    task: Task
-    recipe: Recipe
-    threat: ThreatModel | None
-    seed: int
-    settings: Mapping[str, Any]
-    best: Predictor = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.rng = np.random.default_rng(self.seed)
-        self._split()
-        self.model = self._built()
-        self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
-        self.best = copy.deepcopy(self.average)
-        self.around = Surroundings.of(self.schema, self.rows)
-        self.check = _at(self.threat, VALIDATION_LEVEL)
-        self.reach = self._reach(_at(self.threat, TRAINING_LEVEL))
-        self.batch = min(self.recipe.batch_size, max(len(self.rows) // 8, 16))
-        self.steps_an_epoch = -(-len(self.rows) // self.batch)
-        steps = np.clip(self.recipe.epochs * self.steps_an_epoch, self.recipe.min_steps, self.recipe.max_steps)
-        self.n_epochs = max(int(steps) // self.steps_an_epoch, 4)
-
-    def epochs(self, progress: Callable[[Progress], None], should_stop: Callable[[], bool]) -> list[Progress]:
-        """Run them all, or until validation has stopped to improve after the ramp; leaves the best in `best`."""
-        optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=self.recipe.learning_rate, weight_decay=self.recipe.weight_decay
-        )
-        total = self.n_epochs * self.steps_an_epoch
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.recipe.learning_rate, total_steps=total)
-        history: list[Progress] = []
-        lowest, since = np.inf, 0
-        for epoch in range(self.n_epochs):
-            ramped = epoch + 1 >= self.n_epochs / 2
-            loss = self._epoch(optimizer, schedule, epoch, should_stop)
-            clean, robust = self._validate()
-            value = clean if robust is None or self.recipe.attacked == 0 else (clean + robust) / 2
-            kept = ramped and value < lowest
-            if kept:
-                lowest, since = value, 0
-                self.best = copy.deepcopy(self.average)
-            elif ramped:
-                since += 1
-            history.append(
-                Progress(
-                    epoch=epoch + 1, epochs=self.n_epochs, loss=loss, clean_loss=clean, robust_loss=robust, kept=kept
-                )
-            )
-            progress(history[-1])
-            if since >= self.recipe.patience:
-                break
-        if not np.isfinite(lowest):
-            raise BadInput("the training diverged: look for extreme values in the target or lower the learning rate")
-        return history
-
-    def _split(self) -> None:
-        order = self.rng.permutation(len(self.rows))
-        held = int(min(max(self.recipe.validation_share * len(order), 20), MOST_VALIDATION))
-        self.validation, self.validation_y = self.rows[order[:held]], self.y[order[:held]]
-        self.rows, self.y = self.rows[order[held:]], self.y[order[held:]]
-
-    def _built(self) -> Predictor:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            model = build(self.schema.to_document(), self.task, self.settings)
-        model.preprocess.fit(self.rows)
-        first = next(layer for layer in model.network.modules() if isinstance(layer, nn.Linear))
-        with torch.no_grad():  # an input that never occurred must not add its random weight when it first does
-            first.weight[:, ~model.preprocess.seen] = 0
-        if self.task is Task.REGRESSION:
-            model.target_centre.fill_(float(np.median(self.y)))
-            model.target_scale.fill_(float(self.y.std()))
-        return model
-
-    def _reach(self, threat: ThreatModel | None) -> Reach | None:
-        if threat is None or self.recipe.attacked == 0:
-            return None
-        lower, upper = threat.limits(self.rows)
-        return Reach(reach=threat.reach(self.rows), lower=lower, upper=upper)
-
-    def _loss(self, rows: Tensor, y: Tensor) -> Tensor:
-        return task_loss(self.model(rows), y, self.task, scale=self.model.target_scale)
-
-    def _epoch(
-        self,
-        optimizer: torch.optim.Optimizer,
-        schedule: torch.optim.lr_scheduler.LRScheduler,
-        epoch: int,
-        should_stop: Callable[[], bool],
-    ) -> float:
-        """One pass over the rows; the mean loss."""
-        self.model.train()
-        order, losses = self.rng.permutation(len(self.rows)), []
-        for step in range(self.steps_an_epoch):
-            if should_stop():
-                raise Cancelled(f"the training was stopped in epoch {epoch + 1} of {self.n_epochs}")
-            done = (epoch * self.steps_an_epoch + step) / (self.n_epochs * self.steps_an_epoch)
-            chosen = order[step * self.batch : (step + 1) * self.batch]
-            rows, y = self._batch(chosen, ramp=min(2 * done, 1.0))
-            loss = self._loss(rows, y)
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            optimizer.step()
-            schedule.step()
-            self._average()
-            losses.append(float(loss.detach()))
-        return float(np.mean(losses))
-
-    def _batch(self, chosen: NDArray[np.int_], *, ramp: float) -> tuple[Tensor, Tensor]:
-        """Clean, disturbed and attacked rows, in the recipe's shares."""
-        n_noise, n_attacked = (int(share * len(chosen)) for share in (self.recipe.noise, self.recipe.attacked))
-        rows, y = self.rows[chosen].copy(), torch.from_numpy(self.y[chosen])
-        if n_noise:
-            rows[:n_noise] = disturbed(rows[:n_noise], self.around, self.rng, ramp=ramp)
-        tensor = torch.from_numpy(rows)
-        if n_attacked and self.reach is not None:
-            last = chosen[len(chosen) - n_attacked :]
-            allowed = Reach(reach=self.reach.reach[last], lower=self.reach.lower[last], upper=self.reach.upper[last])
-            tensor[-n_attacked:] = attacked(
-                tensor[-n_attacked:], y[-n_attacked:], self._loss, allowed, self.rng, ramp=ramp
-            )
-        return tensor, y
-
-    def _average(self) -> None:
-        """Exponential moving average of the weights."""
-        with torch.no_grad():
-            for mean, now in zip(self.average.parameters(), self.model.parameters(), strict=True):
-                mean.lerp_(now, 1 - self.recipe.ema)
-
-    def _validate(self) -> tuple[float, float | None]:
-        """Held-out loss of the averaged weights, clean and under attack."""
-        clean = self._held_out_loss(self.validation, self.validation_y)
-        if self.check is None:
-            return clean, None
-        rows, y = self.validation[:MOST_ATTACKED], self.validation_y[:MOST_ATTACKED]
-        found = attack(Target(self.average, self.task), rows, y, self.check, Search(steps=8))
-        return clean, self._held_out_loss(found.rows, y)
-
-    def _held_out_loss(self, rows: FloatArray, y: FloatArray) -> float:
-        with torch.inference_mode():
-            outputs = self.average(torch.from_numpy(rows))
-            return float(task_loss(outputs, torch.from_numpy(y), self.task, scale=self.average.target_scale))
+    if run.task is Task.REGRESSION:
+        given = torch.from_numpy(outputs), torch.from_numpy(y)
+        return Quality(metric="loss", value=float(task_loss(*given, run.task, scale=run.scale)), rows=len(y))
+    if run.task is Task.BINARY:
+        found = [scoring.auc(outputs, y)]
+    else:
+        found = [scoring.auc(outputs[:, c], (y == c).astype(np.float64)) for c in range(outputs.shape[1])]
+    known = [value for value in found if value is not None]
+    return Quality(metric="auroc", value=float(np.mean(known)) if known else 0.5, rows=len(y))

@@ -1,12 +1,14 @@
 import dataclasses
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from sqlalchemy import Engine, select
 
 from monitor.acts.retraining import approve, cancel
-from monitor.artifacts import Manifest, load_model
+from monitor.artifacts import Manifest, attach_trained, load_model
 from monitor.db.checks import Campaign
 from monitor.db.engine import database_now, transaction
 from monitor.db.jobs import Job
@@ -17,7 +19,7 @@ from monitor.jobs.context import Tools
 from monitor.jobs.failpoints import FailpointReached
 from monitor.jobs.material import read_material
 from monitor.jobs.worker import Worker
-from monitor.training import RECIPES
+from monitor.training import RECIPES, train
 from tests.governed import (
     ANA,
     OMAR,
@@ -99,6 +101,42 @@ def test_the_candidate_has_provenance_baseline_campaign_and_learning_curve(engin
         assert score.shape == (60,)
 
 
+@pytest.mark.slow
+def test_a_retraining_takes_network_noise_and_allowed_leaks_from_the_champion(engine: Engine, tmp_path: Path):
+    tools = tools_for(engine, tmp_path)
+    frame = pd.concat([day_of(1_000 + n) for n in range(5)])
+    y = (frame["label"] == "1").to_numpy(np.float64)
+    small = train(
+        schema().encode(frame), y, schema(), task="binary", recipe="standard", network={"hidden": [16]},
+        allow_leaks=["amount"],
+    )  # fmt: skip
+    with transaction(engine) as session:
+        governed = govern(session, manifest=attach_trained(small, tools.store, schema=schema()))
+        serve(session, governed.model, 0, 14, moved_from=MOVED, rows=60)
+        for family, seconds in [("missing", -60), ("gaussian", 60)]:
+            session.add(stressed(governed, family, database_now(session) + timedelta(seconds=seconds)))
+        alert = alerted(session, governed, MOVED)
+        proposal = proposed(session, governed.model, now=database_now(session), alert=alert)
+        approve(session, proposal, by=ANA, evidence_sha256=proposal.evidence_sha256, now=database_now(session))
+        number = proposal.id
+    work(tools)
+    with transaction(engine) as session:
+        candidate = session.get_one(Version, session.get_one(Proposal, number).candidate_id)
+        made = Manifest.from_document(candidate.manifest)
+    assert made.settings == {"hidden": [16]}
+    assert made.provenance["families"]["missing"] == max(made.provenance["families"].values())
+    assert made.provenance["allow_leaks"] == ["amount"]
+
+
+def stressed(governed: Governed, family: str, created: datetime) -> Campaign:
+    """A campaign in which one family of noise cost much."""
+    noise = [{"family": family, "severity": 5, "quality": 0.5, "auc": 0.5}]
+    return Campaign(
+        model_id=governed.model.id, version_id=governed.champion.id, purpose="command", plan="own", starts=created,
+        ends=created, seed=0, report={"task": "binary", "clean_auc": 0.9, "noise": noise}, created_at=created,
+    )  # fmt: skip
+
+
 def test_the_held_out_rows_are_the_last_and_never_trained_on(engine: Engine, tmp_path: Path):
     tools = tools_for(engine, tmp_path)
     number = approved(engine, tools)
@@ -108,10 +146,10 @@ def test_the_held_out_rows_are_the_last_and_never_trained_on(engine: Engine, tmp
     assert material.frame.equals(material.snapshot.frame[list(schema().names)].iloc[-600:].reset_index(drop=True))
     train_child.write_work(
         tmp_path, material.schema.encode(material.frame.iloc[: material.cut]), material.y[: material.cut],
-        schema=material.schema, task="binary", recipes=["noise"], seed=0, inputs={},
+        schema=material.schema, order=train_child.Order(task="binary", recipe="noise", seed=0, inputs={}),
     )  # fmt: skip
     train_child.run(tmp_path, lambda _: None)
-    assert train_child.read_candidates(tmp_path, ["noise"])[0].provenance["rows"] == 400
+    assert train_child.read_candidates(tmp_path)[0].provenance["rows"] == 400
 
 
 @pytest.mark.slow
@@ -125,13 +163,11 @@ def test_the_same_snapshot_gives_the_same_weights(engine: Engine, tmp_path: Path
         folder = tmp_path / attempt
         folder.mkdir()
         rows = material.schema.encode(material.frame.iloc[: material.cut])
-        train_child.write_work(
-            folder, rows, material.y[: material.cut], schema=material.schema, task="binary", recipes=["hardened"],
-            seed=1, inputs={},
-        )  # fmt: skip
+        order = train_child.Order(task="binary", recipe="hardened", seed=1, inputs={})
+        train_child.write_work(folder, rows, material.y[: material.cut], schema=material.schema, order=order)
         train_child.run(folder, lambda _: None)
-        found.append(train_child.read_candidates(folder, ["hardened"])[0].provenance["weights_sha256"])
-    assert found[0] == found[1]
+        found.append([candidate.provenance["weights_sha256"] for candidate in train_child.read_candidates(folder)])
+    assert found[0] == found[1] != []
 
 
 @pytest.mark.slow
