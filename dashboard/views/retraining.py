@@ -79,7 +79,8 @@ def _gates(page: ProposalPage) -> None:
 
 def _comparison(page: ProposalPage) -> None:
     """Candidate against champion on the same held-out rows."""
-    for column, (side, found) in zip(st.columns(2), page.comparison.items(), strict=False):
+    sides = [(side, page.comparison[side]) for side in ("clean", "robust") if side in page.comparison]
+    for column, (side, found) in zip(st.columns(2), sides, strict=False):
         before = found.get("champion")
         column.metric(
             f"{side.capitalize()} {_metric_name(found['metric'])}, {page.candidate}",

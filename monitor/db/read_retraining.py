@@ -209,7 +209,8 @@ class ProposalPage:
     @property
     def worse(self) -> tuple[str, ...]:
         """What the candidate does worse, passed or not: a clean loss within its limit is a loss all the same."""
-        return tuple(gate.sentence for gate in self.gates if not gate.passed or (gate.name == "clean" and gate.is_loss))
+        gates = [gate.sentence for gate in self.gates if not gate.passed or (gate.name == "clean" and gate.is_loss)]
+        return (*gates, *(one["sentence"] for one in self.comparison.get("slices", ())))
 
     @property
     def recommendation(self) -> str:

@@ -1,7 +1,7 @@
 """Who may change a model, on what evidence, and the record of it."""
 
 from monitor.governance.audit_chain import GENESIS, Verification, canonical_json, chain, verify
-from monitor.governance.gate import CandidateFigures, GateResult, Limits, all_passed, judge_gates
+from monitor.governance.gate import CandidateFigures, FairnessFigure, GateResult, Limits, all_passed, judge_gates
 from monitor.governance.proposal import (
     CLOSED,
     TRANSITIONS,
@@ -23,6 +23,7 @@ __all__ = [
     "CandidateFigures",
     "Decision",
     "Evidence",
+    "FairnessFigure",
     "GateResult",
     "Limits",
     "Permission",
