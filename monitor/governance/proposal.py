@@ -49,7 +49,7 @@ TRANSITIONS: dict[ProposalState, frozenset[ProposalState]] = {
     _S.TRAINING: frozenset({_S.TRAINED, _S.FAILED}) | _STOP,
     _S.TRAINED: frozenset({_S.VALIDATING, _S.FAILED}) | _STOP,
     _S.VALIDATING: frozenset({_S.AWAITING_PROMOTION, _S.FAILED}) | _STOP,
-    _S.AWAITING_PROMOTION: frozenset({_S.PROMOTED, _S.REJECTED, _S.EXPIRED}) | _STOP,
+    _S.AWAITING_PROMOTION: frozenset({_S.PROMOTED, _S.REJECTED, _S.EXPIRED, _S.FAILED}) | _STOP,
     _S.PROMOTED: frozenset({_S.OBSERVING, _S.ROLLED_BACK}),
     _S.OBSERVING: frozenset({_S.CONFIRMED, _S.ROLLED_BACK}),
 } | dict.fromkeys(CLOSED, frozenset[ProposalState]())

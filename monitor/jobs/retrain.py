@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from monitor.acts.proposals import LIFETIME
 from monitor.acts.registry import register_version
 from monitor.acts.retraining import move
-from monitor.artifacts import Manifest
+from monitor.artifacts import Manifest, check_files
 from monitor.artifacts.attach import attach_file
 from monitor.db.checks import Campaign
 from monitor.db.engine import database_now, transaction
@@ -129,6 +129,10 @@ def _compare(
     compared = dict(manifests)
     if material.champion.flavour != "none":
         compared = {"champion": Manifest.from_document(material.champion.manifest), **compared}
+    for name, manifest in compared.items():
+        check_files(
+            manifest, child.tools.store, version=f"the {name}" if name == "champion" else f"the {name} candidate"
+        )
     compare_child.write_work(
         folder, material.frame, material.y, held=material.held, manifests=compared,
         declared=material.schema, store=child.tools.store,
