@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from monitor.artifacts import Manifest, Store
 from monitor.artifacts.load import LoadedModel, load_model
+from monitor.errors import BadInput, HoldfastError
 from monitor.jobs.child import OnProgress
 from monitor.jobs.stress_child import Headline, factories_named, in_outputs, registered_stream, stress_test
 from monitor.jobs.stress_rows import chosen_rows
@@ -106,10 +107,25 @@ def run(folder: Path, on_progress: OnProgress) -> None:
             on_progress({"done": order, "total": len(names), "sentence": f"gates: measuring the {name} version"})
             loaded = load_model(Manifest.from_document(given["manifests"][name]), store, factories)
             model = loaded.under(Schema.from_document(given["declared"]))
-            facts[name], found = _measured(model, model.schema.encode(frame), y, given)
+            facts[name], found = _measured_or_said(name, model, model.schema.encode(frame), y, given)
             scores |= {f"{name}.{part}": values for part, values in found.items()}
     (folder / "measured.json").write_text(json.dumps(facts), encoding="utf-8")
     np.savez(folder / "scores.npz", allow_pickle=False, **scores)
+
+
+def _measured_or_said(
+    name: str, model: LoadedModel, rows: FloatArray, y: FloatArray, given: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """The same; what a model of somebody's own raises on these rows, it would raise again."""
+    try:
+        return _measured(model, rows, y, given)
+    except HoldfastError:
+        raise
+    except Exception as error:
+        why = f"{type(error).__name__}: {str(error)[:300]}"
+        raise BadInput(
+            f"the {name} version could not score the held-out rows, or these with faults such as missing values: {why}"
+        ) from error
 
 
 def _measured(

@@ -5,10 +5,12 @@ from collections.abc import Collection
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
+from monitor.acts.outside import continue_training
 from monitor.db.alerts import Outbox, due_wakes
 from monitor.db.engine import database_now
 from monitor.db.jobs import Job, enqueue
 from monitor.db.registry import EVIDENTLY, SEGMENT, Model, Monitor, Version
+from monitor.db.retraining import CLOSED_STATES, OutsideTraining, Proposal
 from monitor.jobs.due import Streams
 
 BY = "plan"
@@ -27,7 +29,7 @@ FOLLOWING = {"quality": ("drift",), "drift": ("performance", "stress", SEGMENT, 
 def plan(session: Session) -> int:
     """Write a job for every stream with due work; how many were written."""
     planned = sum(plan_model(session, model) for model in session.scalars(select(Model).order_by(Model.id)))
-    return planned + plan_delivery(session) + _plan_wakes(session) + _plan_retention(session)
+    return planned + plan_delivery(session) + _plan_wakes(session) + _plan_outside(session) + _plan_retention(session)
 
 
 def plan_model(session: Session, model: Model, kinds: Collection[str] = CHECKS) -> int:
@@ -67,6 +69,18 @@ def _plan_wakes(session: Session) -> int:
     if not due_wakes(session, database_now(session)):
         return 0
     return int(enqueue(session, "wake", stream="wake", payload={}, by=BY) is not None)
+
+
+def _plan_outside(session: Session) -> int:
+    """A job for each training that a service answered, failed to answer in time, or need not answer any more."""
+    over = OutsideTraining.deadline <= database_now(session)
+    unanswered = (OutsideTraining.state == "asked") & (over | Proposal.state.in_(CLOSED_STATES))
+    answered = OutsideTraining.state.in_(("delivered", "failed")) & (Proposal.state == "training")
+    given_up = exists().where(
+        Job.kind == "retrain", Job.state == "dead", Job.payload["proposal_id"].as_integer() == Proposal.id
+    )
+    due = select(Proposal.id).join(OutsideTraining).where(unanswered | answered, ~given_up).distinct()
+    return sum(continue_training(session, session.get_one(Proposal, number)) for number in session.scalars(due).all())
 
 
 def _plan_retention(session: Session) -> int:

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from monitor.acts.proposals import LIFETIME
 from monitor.acts.registry import register_version
 from monitor.acts.retraining import move
+from monitor.acts.trainers import CommandTrainer, WebhookTrainer, trainer_of
 from monitor.artifacts import Manifest, check_files
 from monitor.artifacts.attach import attach_file
 from monitor.db.checks import Campaign
@@ -27,17 +28,20 @@ from monitor.db.jobs import MOST_ATTEMPTS, Claimed, cancelled
 from monitor.db.registry import Model, Version
 from monitor.db.retraining import Progress as ProgressRow
 from monitor.db.retraining import Proposal
-from monitor.errors import BadInput, JobFailed
+from monitor.errors import BadInput, JobFailed, NotFound
 from monitor.governance import CLOSED, POLICY, ProposalState
-from monitor.jobs import compare_child, train_child
-from monitor.jobs.child import Progress, run_in_child
+from monitor.jobs import command_child, compare_child, train_child
+from monitor.jobs.child import LIMIT_SECONDS, Progress, run_in_child
 from monitor.jobs.compare_child import Measurements
 from monitor.jobs.context import Tools, effect
 from monitor.jobs.gating import Ruling, rule
 from monitor.jobs.material import Material, read_material
+from monitor.jobs.outside import Answer, answer_of, forget_rows
+from monitor.jobs.outside_files import check_allowed, given_of, read_made, rows_bytes
 from monitor.jobs.train_child import Candidate
 
 SECOND_RECIPE = "noise"  # noise alone gives much of the gain, where the first recipe costs too much on clean rows
+_GRACE_SECONDS = 60.0  # for a command to be ended by its own limit first, which tells what it said
 _WORKING = (ProposalState.QUEUED, ProposalState.TRAINING, ProposalState.TRAINED, ProposalState.VALIDATING)
 
 
@@ -49,8 +53,11 @@ class _Child:
     job: Claimed
     tell: Callable[[Progress], None]
 
-    def run(self, work: str, folder: Path) -> None:
-        run_in_child(work, folder, tools=self.tools, on_progress=self.tell, should_stop=self._is_cancelled)
+    def run(self, work: str, folder: Path, *, limit_seconds: float = LIMIT_SECONDS) -> None:
+        run_in_child(
+            work, folder, tools=self.tools, on_progress=self.tell, should_stop=self._is_cancelled,
+            limit_seconds=limit_seconds,
+        )  # fmt: skip
 
     def _is_cancelled(self) -> bool:
         with transaction(self.tools.engine) as session:
@@ -65,11 +72,14 @@ def run(tools: Tools, job: Claimed) -> None:
     child = _Child(tools=tools, job=job, tell=_teller(tools, job, material.proposal.id))
     try:
         with tempfile.TemporaryDirectory(prefix="holdfast-training-") as name:
-            manifests = _train(child, material, Path(name))
+            made = _made(child, material, Path(name))
+            if made is None:
+                return  # a service was asked; its answer goes on with it
+            material, manifests = made.material, made.manifests
             _advance(tools, job, material, ProposalState.TRAINED, ProposalState.VALIDATING)
             found = _compare(child, material, manifests, Path(name))
             rulings = [rule(material, recipe, found.get("champion"), found[recipe]) for recipe in manifests]
-    except BadInput as error:  # the same data would say the same again
+    except (BadInput, NotFound) as error:  # the same data would say the same again
         _end(tools, job, material.proposal.id, str(error))
         return
     except JobFailed as error:
@@ -78,6 +88,7 @@ def run(tools: Tools, job: Claimed) -> None:
         _end(tools, job, material.proposal.id, str(error))
         return
     chosen = next((ruling for ruling in rulings if ruling.passed), rulings[0])
+    forget_rows(tools, material.proposal.id)
     _finish(tools, job, material, chosen, manifests[chosen.recipe], found[chosen.recipe])
 
 
@@ -98,9 +109,29 @@ def _begin(tools: Tools, job: Claimed) -> Material | None:
         _end(tools, job, proposal_id, str(error))
         return None
     if material is None:
+        forget_rows(tools, proposal_id)
         with effect(tools, job, point="train"):
             return None
     return material
+
+
+def _made(child: _Child, material: Material, folder: Path) -> Answer | None:
+    """The candidates, whoever trains them; None when the job is over because somebody else does."""
+    trainer = trainer_of(material.settings.trainer)
+    inputs = _inputs(child.tools, material)
+    match trainer:
+        case CommandTrainer():
+            check_allowed(trainer, child.tools)
+            workshop = command_child.write_work(folder, trainer.argv, trainer.seconds)
+            (workshop / "rows.parquet").write_bytes(rows_bytes(material, material.cut))
+            given = json.dumps(given_of(material, material.cut) | {"seed": _seed(material)})
+            (workshop / "given.json").write_text(given, encoding="utf-8")
+            child.run(command_child.WORK, folder, limit_seconds=trainer.seconds + _GRACE_SECONDS)
+            return Answer(material=material, manifests=read_made(workshop, material, child.tools, inputs))
+        case WebhookTrainer():
+            return answer_of(child.tools, child.job, material, trainer, folder, inputs)
+        case _:
+            return Answer(material=material, manifests=_train(child, material, folder))
 
 
 def _train(child: _Child, material: Material, folder: Path) -> dict[str, Manifest]:
@@ -193,6 +224,7 @@ def _advance(tools: Tools, job: Claimed, material: Material, *states: ProposalSt
 
 
 def _end(tools: Tools, job: Claimed, proposal_id: int, sentence: str) -> None:
+    forget_rows(tools, proposal_id)
     with effect(tools, job, point="train") as session:
         proposal = session.get_one(Proposal, proposal_id)
         if proposal.state not in CLOSED:
