@@ -6,7 +6,18 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import actions, auth, charts, charts_robustness, decisions, palette, queries, states, times
+from dashboard import (
+    actions,
+    auth,
+    charts,
+    charts_robustness,
+    decisions,
+    palette,
+    queries,
+    shadow_panel,
+    states,
+    times,
+)
 from monitor.db.read_retraining import ProposalPage
 
 REFRESH_SECONDS = 2
@@ -183,6 +194,7 @@ _head(page)
 if page.is_about_to_change:
     _progress(page.id, page.state)
 _evidence(page)
+shadow_panel.show(page.id)
 _decision(page)
 _past(page)
 if len(lines) > 1:

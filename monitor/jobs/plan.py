@@ -10,8 +10,9 @@ from monitor.db.alerts import Outbox, due_wakes
 from monitor.db.engine import database_now
 from monitor.db.jobs import Job, enqueue
 from monitor.db.registry import EVIDENTLY, SEGMENT, Model, Monitor, Version
-from monitor.db.retraining import CLOSED_STATES, OutsideTraining, Proposal
+from monitor.db.retraining import CLOSED_STATES, OutsideTraining, Proposal, Shadow
 from monitor.jobs.due import Streams
+from monitor.jobs.shadow_due import shadow_due
 
 BY = "plan"
 _JOBS = {
@@ -29,7 +30,14 @@ FOLLOWING = {"quality": ("drift",), "drift": ("performance", "stress", SEGMENT, 
 def plan(session: Session) -> int:
     """Write a job for every stream with due work; how many were written."""
     planned = sum(plan_model(session, model) for model in session.scalars(select(Model).order_by(Model.id)))
-    return planned + plan_delivery(session) + _plan_wakes(session) + _plan_outside(session) + _plan_retention(session)
+    return (
+        planned
+        + plan_delivery(session)
+        + _plan_wakes(session)
+        + _plan_outside(session)
+        + plan_shadows(session)
+        + _plan_retention(session)
+    )
 
 
 def plan_model(session: Session, model: Model, kinds: Collection[str] = CHECKS) -> int:
@@ -81,6 +89,20 @@ def _plan_outside(session: Session) -> int:
     )
     due = select(Proposal.id).join(OutsideTraining).where(unanswered | answered, ~given_up).distinct()
     return sum(continue_training(session, session.get_one(Proposal, number)) for number in session.scalars(due).all())
+
+
+def plan_shadows(session: Session) -> int:
+    """A job for each shadow that has a window to look at, or whose proposal was decided."""
+    running = select(Shadow, Proposal).join(Proposal).where(Shadow.state == "running").order_by(Shadow.proposal_id)
+    return sum(_plan_shadow(session, shadow, proposal) for shadow, proposal in session.execute(running).all())
+
+
+def _plan_shadow(session: Session, shadow: Shadow, proposal: Proposal) -> int:
+    awaited = proposal.state == "awaiting_promotion"
+    if awaited and not shadow_due(session, shadow, session.get_one(Model, proposal.model_id)).anything:
+        return 0
+    stream, payload = f"shadow:{proposal.id}", {"proposal_id": proposal.id}
+    return int(enqueue(session, "shadow", stream=stream, payload=payload, by=BY) is not None)
 
 
 def _plan_retention(session: Session) -> int:

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 from monitor.acts.baselines import accept_reference
 from monitor.acts.promotion import promote
 from monitor.acts.proposals import move
+from monitor.acts.shadow import shadow_verdict
 from monitor.artifacts import Flavour, Manifest, check_files
 from monitor.db.engine import database_now, transaction
 from monitor.db.jobs import Claimed
@@ -17,7 +18,7 @@ from monitor.db.retraining import Proposal
 from monitor.drift import Reference, predictions_of
 from monitor.drift.bins import Binning
 from monitor.drift.profile import Profile
-from monitor.errors import UnsafeArtefact
+from monitor.errors import NotAllowed, UnsafeArtefact
 from monitor.governance import POLICY, Actor, ProposalState
 from monitor.jobs.context import Tools, effect
 from monitor.windows import Window, floor_to_grid, grid
@@ -28,7 +29,8 @@ REFERENCE_WINDOWS = 28  # the newest ones: what the candidate was trained on and
 def run(tools: Tools, job: Claimed) -> None:
     """Promote, unless somebody closed the proposal or promoted it in the meantime.
 
-    What is promoted is what was compared: an artefact that is missing or was altered since ends the proposal instead.
+    What is promoted is what was compared: an artefact that is missing or was altered since ends the proposal instead,
+    and so does a shadow that found the candidate worse after people had voted.
     """
     with transaction(tools.engine) as session:
         proposal = session.get_one(Proposal, job.payload["proposal_id"])
@@ -37,7 +39,9 @@ def run(tools: Tools, job: Claimed) -> None:
     try:
         for name, manifest in compared.items():
             check_files(manifest, tools.store, version=name)
-    except UnsafeArtefact as error:
+        with transaction(tools.engine) as session:
+            shadow_verdict(session, session.get_one(Proposal, job.payload["proposal_id"]))
+    except (UnsafeArtefact, NotAllowed) as error:
         _refuse(tools, job, f"It was not promoted: {error}")
         return
     with effect(tools, job, point="promote") as session:

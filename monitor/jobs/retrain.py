@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from monitor.acts.proposals import LIFETIME
 from monitor.acts.registry import register_version
 from monitor.acts.retraining import move
+from monitor.acts.shadow import Terms, begin_shadow
 from monitor.acts.trainers import CommandTrainer, WebhookTrainer, trainer_of
 from monitor.artifacts import Manifest, check_files
 from monitor.artifacts.attach import attach_file
@@ -38,6 +39,7 @@ from monitor.jobs.gating import Ruling, rule
 from monitor.jobs.material import Material, read_material
 from monitor.jobs.outside import Answer, answer_of, forget_rows
 from monitor.jobs.outside_files import check_allowed, given_of, read_made, rows_bytes
+from monitor.jobs.shadow import terms_of
 from monitor.jobs.train_child import Candidate
 
 SECOND_RECIPE = "noise"  # noise alone gives much of the gain, where the first recipe costs too much on clean rows
@@ -89,7 +91,7 @@ def run(tools: Tools, job: Claimed) -> None:
         return
     chosen = next((ruling for ruling in rulings if ruling.passed), rulings[0])
     forget_rows(tools, material.proposal.id)
-    _finish(tools, job, material, chosen, manifests[chosen.recipe], found[chosen.recipe])
+    _finish(tools, job, material, chosen, manifests[chosen.recipe], found)
 
 
 def _begin(tools: Tools, job: Claimed) -> Material | None:
@@ -175,16 +177,17 @@ def _compare(
 
 
 def _finish(
-    tools: Tools, job: Claimed, material: Material, ruling: Ruling, manifest: Manifest, found: Measurements
-) -> None:
-    """The one effect: candidate, its campaign, gates, the proposal's next state, and the job's end."""
+    tools: Tools, job: Claimed, material: Material, ruling: Ruling, manifest: Manifest,
+    found: Mapping[str, Measurements],
+) -> None:  # fmt: skip
+    """The one effect: candidate, its campaign, gates, the proposal's next state, its shadow, and the job's end."""
     with effect(tools, job, point="train") as session:
         now = database_now(session)
         proposal, model = session.get_one(Proposal, material.proposal.id), session.get_one(Model, material.model.id)
         candidate = register_version(
             session, model, manifest=manifest, state="candidate", baseline=ruling.baseline, by=POLICY, now=now
         )
-        _store_campaign(session, candidate, material, found)
+        _store_campaign(session, candidate, material, found[ruling.recipe])
         values: dict[str, Any] = {
             "candidate_id": candidate.id,
             "gates": [gate.to_document() for gate in ruling.gates],
@@ -193,8 +196,21 @@ def _finish(
             "recipe": ruling.recipe,
         }
         to = ProposalState.AWAITING_PROMOTION if ruling.passed else ProposalState.FAILED
-        values |= {"expires_at": now + LIFETIME} if ruling.passed else {"last_error": ruling.sentence}
+        patience = LIFETIME + material.settings.shadow_windows * material.settings.width
+        values |= {"expires_at": now + patience} if ruling.passed else {"last_error": ruling.sentence}
         move(session, proposal, to, by=POLICY, now=now, sentence=ruling.sentence, **values)
+        if ruling.passed:
+            since = material.snapshot.window.end
+            begin_shadow(session, proposal, model, since=since, terms=_terms(material, found.get("champion")), now=now)
+
+
+def _terms(material: Material, champion: Measurements | None) -> Terms:
+    held = slice(material.cut, None)
+    return terms_of(
+        material.model.task, material.y[held], artefact=None if champion is None else champion.held,
+        score=None if material.score is None else material.score[held],
+        prediction=None if material.prediction is None else material.prediction[held],
+    )  # fmt: skip
 
 
 def _trained_on(material: Material) -> dict[str, Any]:
