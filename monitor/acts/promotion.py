@@ -7,6 +7,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from monitor.acts.proposals import has_quorum, lock, move, vote, votes
+from monitor.acts.serving import notify_serving
 from monitor.acts.shadow import shadow_verdict
 from monitor.alerts import Message, Severity
 from monitor.db.alerts import queue_messages
@@ -188,6 +189,7 @@ def _point_at(
     session.execute(update(Version).where(Version.id == version.id).values(values))
     for row in (model, version, session.get_one(Version, expected)):
         session.refresh(row)
+    notify_serving(session, model, version, now)
 
 
 def _proposal_of(session: Session, version: Version, states: Sequence[ProposalState]) -> Proposal | None:

@@ -8,13 +8,13 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from monitor.acts import retraining as acts
-from monitor.api import deciding, evidently, loop, outside
+from monitor.api import deciding, evidently, loop, outside, serving
 from monitor.api.asking import NotSignedIn, Open, Someone
-from monitor.api.bodies import ChampionOut, Decision, Done, ModelOut, RollBack, VerdictOut
+from monitor.api.bodies import Decision, Done, ModelOut, RollBack, VerdictOut
 from monitor.db.engine import database_now
 from monitor.db.read_model import model_history
 from monitor.db.read_overview import overview
-from monitor.db.registry import champion, model_named
+from monitor.db.registry import model_named
 from monitor.db.retraining import Proposal
 from monitor.errors import (
     BadInput,
@@ -44,6 +44,7 @@ def api(engine: Engine, artifact_dir: Path | None = None) -> FastAPI:
     app.include_router(deciding.routes)
     app.include_router(outside.routes)
     app.include_router(loop.routes)
+    app.include_router(serving.routes)
     return app
 
 
@@ -57,16 +58,6 @@ def list_models(actor: Someone, session: Open) -> list[ModelOut]:
         )
         for row in overview(session).rows
     ]  # fmt: skip
-
-
-@routes.get("/models/{name}/champion")
-def read_champion(name: str, actor: Someone, session: Open) -> ChampionOut:
-    """The version that should serve."""
-    version = champion(session, model_named(session, name))
-    return ChampionOut(
-        model=name, version=version.name, flavour=version.flavour, manifest_sha256=version.manifest_sha256,
-        promoted_at=version.promoted_at, confirmed_at=version.confirmed_at,
-    )  # fmt: skip
 
 
 @routes.get("/models/{name}/verdicts")

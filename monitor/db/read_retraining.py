@@ -217,6 +217,9 @@ class ProposalPage:
         """What the evidence says to do, in a sentence; empty where nothing is to be decided."""
         if self.state == "awaiting_approval":
             return f"Recommend: TRAIN a {self.recipe} candidate. {self.evidence.get('expected_benefit') or ''}".strip()
+        rollback = self.comparison.get("rollback")
+        if rollback and self.can_roll_back and self.state == "observing":
+            return f"Recommend: ROLL BACK to {self.champion}. {rollback['sentence']}"
         if self.state != "awaiting_promotion":
             return ""
         if not self.failed_gates:

@@ -37,6 +37,7 @@ HANDLERS = {  # imported when first needed: torch and Evidently cost seconds
     "retrain": "monitor.jobs.retrain:run",
     "promote": "monitor.jobs.promote:run",
     "shadow": "monitor.jobs.shadow:run",
+    "champion_webhook": "monitor.jobs.champion_webhook:run",
     "retain": "monitor.jobs.retain:run",
     "wake": "monitor.jobs.wake:run",
 }
