@@ -172,7 +172,7 @@ def test_unlabelled_rows_count_decisions_at_once_and_losses_when_their_labels_co
 
 @pytest.mark.slow
 def test_a_shadow_that_cannot_decide_ends_with_its_period_and_blocks_nothing(engine: Engine, tools: Tools):
-    number = shadowed(engine, tools, windows=2, limit=0.01)
+    number = shadowed(engine, tools, windows=2, limit=0.046)
     traffic(engine, 0, 2, moved=False, score="right")
     look(engine, tools)
     shadow = look(engine, tools)
