@@ -9,6 +9,7 @@ from monitor.db.read_shadow import ShadowPage
 _ICONS = {
     "not_worse": ":material/check_circle:",
     "worse": ":material/cancel:",
+    "failed": ":material/cancel:",
     "undecided": ":material/help:",
     None: ":material/hourglass_top:",
 }
@@ -37,5 +38,5 @@ def show(proposal_id: int) -> None:
 
 def _state(page: ShadowPage) -> str:
     if page.state != "running":
-        return {"not_worse": "not worse", "worse": "worse", "undecided": "undecided"}.get(page.verdict or "", "ended")
+        return (page.verdict or "ended").replace("_", " ")
     return f"running until {times.utc(page.ends)}"

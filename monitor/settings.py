@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     factories: tuple[str, ...] = Field(
         default=(), description="import strings of the torch factories (`net:build`) that versions may name"
     )
+    public_url: str | None = Field(
+        default=None, description="the address at which others reach the dashboard and the API, if it is another one"
+    )
     trainer_commands: tuple[str, ...] = Field(
         default=(), description="absolute paths of the programs that models may name as their trainer on this machine"
     )

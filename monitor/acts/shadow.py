@@ -27,7 +27,11 @@ class ShadowVerdict(StrEnum):
 
     NOT_WORSE = "not_worse"
     WORSE = "worse"
+    FAILED = "failed"  # live rows could not be scored
     UNDECIDED = "undecided"  # the period is over, and the interval holds the limit still
+
+
+_BLOCKING = (ShadowVerdict.WORSE, ShadowVerdict.FAILED)
 
 
 class Loss(StrEnum):
@@ -94,27 +98,30 @@ def shadow_verdict(session: Session, proposal: Proposal) -> str | None:
     """What the shadow has come to; `running` while it has not, None where there is none.
 
     Raises:
-        NotAllowed: it says that the candidate is worse, so nobody may promote it.
+        NotAllowed: it says that the candidate is worse, or could not score live rows, so nobody may promote it.
     """
     found = session.scalar(select(Shadow).where(Shadow.proposal_id == proposal.id))
     if found is None:
         return None
-    if found.document.get("verdict") == ShadowVerdict.WORSE:
+    if found.document.get("verdict") in _BLOCKING:
         raise NotAllowed(f"{found.document['sentence']} It may not be promoted: reject the proposal")
     return str(found.document.get("verdict") or "running")
 
 
-def conclude(session: Session, shadow: Shadow, verdict: ShadowVerdict, *, now: datetime) -> None:
-    """Close the shadow, add its gate to the proposal's, put it on the record and tell people."""
+def conclude(
+    session: Session, shadow: Shadow, verdict: ShadowVerdict, *, why: str = "", now: datetime
+) -> None:  # fmt: skip
+    """Close the shadow, add its gate to the proposal's, put it on the record and tell people; `why` it failed."""
     proposal = session.get_one(Proposal, shadow.proposal_id, with_for_update={"key_share": True})
     sequence = ConfidenceSequence.from_document(shadow.document["sequence"])
-    sentence = sentence_of(shadow.document, verdict)
+    sentence = f"Shadow: {why}" if why else sentence_of(shadow.document, verdict)
     low, high = sequence.interval
     gate = GateResult(
         name=GATE, value=sequence.mean if sequence.n else 0.0, limit=shadow.document["limit"], low=low, high=high,
-        passed=verdict is not ShadowVerdict.WORSE, sentence=sentence,
+        passed=verdict not in _BLOCKING, sentence=sentence,
     )  # fmt: skip
-    shadow.state = "ended" if verdict is ShadowVerdict.UNDECIDED else "decided"
+    decided = verdict in (ShadowVerdict.WORSE, ShadowVerdict.NOT_WORSE)
+    shadow.state = "decided" if decided else "ended"
     shadow.document = {**shadow.document, "verdict": verdict.value, "sentence": sentence}
     shadow.updated_at = now
     proposal.gates = [*(one for one in proposal.gates if one["name"] != GATE), gate.to_document()]
@@ -124,10 +131,10 @@ def conclude(session: Session, shadow: Shadow, verdict: ShadowVerdict, *, now: d
         session, "proposal.shadow_ended", by=POLICY.id, subject=subject_of(proposal), at=now, model=model.name,
         sentence=sentence, verdict=verdict.value, rows=shadow.rows,
     )  # fmt: skip
-    worse = verdict is ShadowVerdict.WORSE
+    worse = verdict in _BLOCKING
     announce(
         session, proposal, event="shadow_ended", severity=Severity.TICKET if worse else Severity.INFO,
-        title="the candidate is worse on live traffic" if worse else "the shadow is over", lines=(sentence,),
+        title="the candidate fails on live traffic" if worse else "the shadow is over", lines=(sentence,),
         do=f"reject proposal #{proposal.id}." if worse else "",
     )  # fmt: skip
 
@@ -150,6 +157,7 @@ def sentence_of(document: Json, verdict: ShadowVerdict) -> str:
     words = {
         ShadowVerdict.NOT_WORSE: "is not worse than the champion",
         ShadowVerdict.WORSE: "is worse than the champion",
+        ShadowVerdict.FAILED: "could not be compared further",
         ShadowVerdict.UNDECIDED: "is neither known to be worse nor known not to be",
     }[verdict]
     return (

@@ -58,7 +58,7 @@ def make_tools(settings: Settings, url: str, *, children: bool = True) -> "Tools
         hardware=f"{machine.machine()}, {os.cpu_count()} cores",
         failpoints=Failpoints(settings.failpoint, settings.run_dir),
         children=children,
-        link=settings.link,
+        link=(settings.public_url or settings.link).rstrip("/"),
         commands=settings.trainer_commands,
         secret=lambda name: _secret(settings, name),
     )

@@ -13,11 +13,11 @@ from sqlalchemy.orm import Session
 from monitor.acts.shadow import Loss, ShadowVerdict, Terms, abandon_shadow, conclude
 from monitor.artifacts import Manifest
 from monitor.db.engine import database_now, transaction
-from monitor.db.jobs import Claimed
+from monitor.db.jobs import MOST_ATTEMPTS, Claimed
 from monitor.db.registry import Model, ModelSettings, Version
 from monitor.db.retraining import Proposal, Shadow
 from monitor.db.traces import read_traces
-from monitor.errors import NotFound
+from monitor.errors import BadInput, JobFailed, NotFound
 from monitor.governance import ProposalState
 from monitor.jobs import score_child
 from monitor.jobs.child import run_in_child
@@ -71,11 +71,22 @@ def run(tools: Tools, job: Claimed) -> None:
     with transaction(tools.engine) as session:
         live = _read(session, int(job.payload["proposal_id"]))
         session.expunge_all()
-    document = None if live is None else _looked_at(tools, live)
+    document, why = None, ""
+    try:
+        document = None if live is None else _looked_at(tools, live)
+    except (BadInput, NotFound) as error:  # the same files and rows would say the same again
+        why = str(error)
+    except JobFailed as error:
+        if job.attempts < MOST_ATTEMPTS:
+            raise
+        why = str(error)
     with effect(tools, job, point="shadow") as session:
         shadow = session.get_one(Shadow, job.payload["proposal_id"], with_for_update=True)
         now = database_now(session)
         if shadow.state != "running":
+            return
+        if why:
+            conclude(session, shadow, ShadowVerdict.FAILED, why=why, now=now)
             return
         if live is None or document is None:
             abandon_shadow(session, shadow, now=now)

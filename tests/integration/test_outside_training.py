@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import io
+import json
 import pickle
 import re
 import stat
@@ -36,7 +37,9 @@ from monitor.errors import BadInput
 from monitor.jobs.context import Tools
 from monitor.jobs.plan import plan
 from monitor.jobs.worker import Worker
+from tests.commands import Commands
 from tests.governed import ADMIN, BEGIN, DAY, FEATURES, OMAR, day_of, govern, late, serve, tools_for
+from tests.integration.test_door import Browser, link
 from tests.integration.test_retrain_job import MOVED, approved
 from tests.web import Receiver, call, call_json, receiving, served, upload
 
@@ -434,3 +437,30 @@ def test_what_is_asked_of_the_loop_is_audited_without_the_address(engine: Engine
         assert written.action == "model.loop_configured"
         assert written.details["champion_webhook"]["after"] == "https://hooks.example"
         assert model.settings["champion_webhook"] == hook
+
+
+def test_the_loop_is_set_and_shown_on_the_command_line_and_over_http(engine: Engine, database_url: str, tmp_path: Path):
+    with transaction(engine) as session:
+        govern(session)
+    holdfast = Commands(url=database_url, home=tmp_path)
+    (tmp_path / "trainer.json").write_text(
+        json.dumps({"kind": "webhook", "url": "https://train.example/t0ken", "secret_env": "HOLDFAST_SECRET_T"})
+    )
+    said = holdfast.well(
+        "loop", "set", "fraud", "--trainer", tmp_path / "trainer.json", "--fairness", "channel, age",
+        "--shadow-windows", 7, "--champion-webhook", "https://serving.example/t0ken",
+    )  # fmt: skip
+    assert said.splitlines() == [
+        "fraud: trained by webhook at https://train.example", "  groups compared    channel, age",
+        "  shadow             7 windows, limit 0.005", "  told who serves    https://serving.example",
+    ]  # fmt: skip
+    assert holdfast.well("loop", "show", "fraud") == said
+    wrong = holdfast("loop", "set", "fraud", "--trainer", "nowhere.json")
+    assert (wrong.code, "expected holdfast or a JSON file" in wrong.err) == (2, True)
+    browser = Browser(engine, tmp_path)
+    browser.get(f"/sign-in?once={link(engine)}")
+    found = browser.get("/v1/models/fraud/loop").json()
+    assert (found["trainer"]["url"], found["champion_webhook"]) == ("https://train.example", "https://serving.example")
+    answer = browser.post("/v1/models/fraud/loop", json={"trainer": {"kind": "holdfast"}, "shadow_windows": 0})
+    assert (answer.json()["trainer"], answer.json()["fairness_by"]) == ({"kind": "holdfast"}, ["channel", "age"])
+    assert browser.post("/v1/models/fraud/loop", json={"shadow_windows": -1}).status_code == 422

@@ -224,3 +224,18 @@ def test_a_worker_that_dies_over_a_window_counts_it_once(engine: Engine, tools: 
         assert session.scalars(select(Shadow)).one().rows == 0
         session.scalars(select(Job).where(Job.kind == "shadow")).one().run_at = NOW.replace(year=2020)
     assert look(engine, tools).rows == ROWS
+
+
+@pytest.mark.slow
+def test_a_candidate_whose_file_was_altered_fails_its_shadow_and_may_not_be_promoted(engine: Engine, tools: Tools):
+    number = shadowed(engine, tools)
+    traffic(engine, 0, 1, moved=False)
+    (path,) = [one for one in tools.store.root.rglob("*") if one.is_file()]
+    path.chmod(0o640)
+    path.write_bytes(b"altered")
+    shadow = look(engine, tools)
+    assert (shadow.state, shadow.document["verdict"]) == ("ended", "failed")
+    assert "the file was altered or damaged" in str(gate_of(engine)["sentence"])
+    assert not gate_of(engine)["passed"]
+    with transaction(engine) as session, pytest.raises(NotAllowed, match="may not be promoted"):
+        vote(session, number)
