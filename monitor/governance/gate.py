@@ -246,8 +246,8 @@ def _fair(figure: FairnessFigure, limits: Limits) -> GateResult:
         name=figure.name, value=now.value, limit=limit, passed=now.value <= limit, champion=before.value,
         low=None if low is None else before.value + low, high=None if high is None else before.value + high,
         sentence=f"{words} {before.value:.3g} → {now.value:.3g} (at most {limit:.3g}; paired difference "
-        f"{now.value - before.value:+.3g}{span}): {now.lowest} has {now.lowest_rate:.3g}, {now.highest} has "
-        f"{now.highest_rate:.3g}.",
+        f"{now.value - before.value:+.3g}{span}): {figure.feature} {now.lowest} {now.lowest_rate:.3g}, "
+        f"{figure.feature} {now.highest} {now.highest_rate:.3g}.",
     )  # fmt: skip
 
 

@@ -120,7 +120,7 @@ def test_a_gap_between_groups_may_grow_by_two_points(now, passed):
         fairness=[figure],
     )[-3]  # fmt: skip
     assert (gate.name, gate.passed) == ("fairness_positive_rate:channel", passed)
-    assert "= web has 0.1, = app has" in gate.sentence
+    assert "): channel = web 0.1, channel = app " in gate.sentence
 
 
 def test_a_gap_that_could_not_be_measured_is_not_known_to_be_good():
