@@ -26,7 +26,9 @@ from monitor.db.read_retraining import proposal_page
 from monitor.db.registry import Model, Monitor, Version
 from monitor.db.retraining import Proposal
 from monitor.jobs.context import Tools
+from monitor.jobs.raise_alerts import judge
 from monitor.jobs.worker import Worker
+from monitor.windows import Window
 from tests.governed import ADMIN, ANA, BEGIN, DAY, NOW, OMAR, Governed, govern, tools_for, with_artefact
 from tests.integration.test_door import Browser, link
 from tests.integration.test_rollback import promoted
@@ -209,17 +211,21 @@ def test_only_whole_files_of_the_champion_are_handed_out(engine: Engine, tools: 
     assert Browser(engine, tools.store.root).get(f"/v1/models/fraud/champion/artefact/{sha256}").status_code == 401
 
 
-def checked(session: Session, version: Version, day: int) -> None:
-    """A window whose rows all came from `version`."""
-    chosen = select(Monitor).where(Monitor.model_id == version.model_id, Monitor.kind == "quality")
-    monitor = session.scalars(chosen).one()
+def checked(
+    session: Session, version: Version, day: int, *, kind: str = "quality", document: dict[str, object] | None = None
+) -> Window:
+    """A window whose rows all came from `version`, as one kind of check saw it."""
+    chosen = select(Monitor).where(Monitor.model_id == version.model_id, Monitor.kind == kind)
+    window = Window(BEGIN + day * DAY, BEGIN + (day + 1) * DAY)
     session.add(
         CheckRun(
-            model_id=version.model_id, version_id=version.id, monitor_id=monitor.id, kind="quality", status="ok",
-            starts=BEGIN + day * DAY, ends=BEGIN + (day + 1) * DAY, rows=60, created_at=NOW + timedelta(hours=day),
+            model_id=version.model_id, version_id=version.id, monitor_id=session.scalars(chosen).one().id, kind=kind,
+            status="ok", starts=window.start, ends=window.end, rows=60, created_at=NOW + timedelta(hours=day),
+            document=document or {},
         )
     )  # fmt: skip
     session.flush()
+    return window
 
 
 def test_a_promoted_version_that_the_traces_never_report_is_a_ticket_once(session: Session):
@@ -236,6 +242,25 @@ def test_a_promoted_version_that_the_traces_never_report_is_a_ticket_once(sessio
     message = session.scalars(select(Outbox).where(Outbox.event == "not_serving")).one().message
     assert message["title"] == "fraud: serving still reports v1"
     assert message["severity"] == "ticket"
+
+
+def test_the_checks_of_windows_themselves_remind_and_recommend(session: Session, tools: Tools):
+    made = govern(session)
+    add_route(session, name="all", url="console:", model=None, least_severity="info", by=ADMIN, now=NOW)
+    proposal, candidate = promoted(session, made)
+    for day in (1, 2, 3):
+        judge(session, tools, made.model, made.champion, checked(session, made.champion, day), NOW)
+    assert len(session.scalars(select(Outbox).where(Outbox.event == "not_serving")).all()) == 1
+    auc = {"name": "auroc", "value": 0.7, "low": 0.68, "high": 0.72, "n": 500, "higher_is_better": True}
+    window = checked(session, candidate, 4)
+    judge(session, tools, made.model, candidate, window, NOW)
+    assert (proposal.state, proposal.comparison.get("rollback")) == ("observing", None)
+    measured = {"metric": auc, "limit": 0.8, "coverage": 1.0}
+    checked(session, candidate, 4, kind="performance", document=measured)
+    judge(session, tools, made.model, candidate, window, NOW)
+    session.refresh(proposal)
+    assert proposal.comparison["rollback"]["verdict"] == "concept_drift"
+    assert made.model.champion_id == candidate.id
 
 
 def test_harm_while_observing_recommends_a_rollback_by_a_page_and_rolls_nothing_back(session: Session):
