@@ -74,7 +74,7 @@ def routes(engine: Engine, artifact_dir: Path) -> list[BaseRoute]:
         Route("/metrics", metrics(engine)),
         Route("/sign-in", sign_in),
         Route("/reports/{report_id}", report(engine, artifact_dir)),
-        Mount("/v1", api(engine)),
+        Mount("/v1", api(engine, artifact_dir)),
     ]
 
 

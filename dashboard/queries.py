@@ -17,6 +17,7 @@ from monitor.db import (
     read_overview,
     read_retraining,
     read_robustness,
+    read_shadow,
 )
 from monitor.db.engine import transaction
 
@@ -62,6 +63,7 @@ alert_list = _kept(read_alerts.alert_list)
 alert_page = _now(read_alerts.alert_page)
 proposals = _kept(read_retraining.proposals)
 proposal_page = _now(read_retraining.proposal_page)
+shadow_page = _now(read_shadow.shadow_page)
 
 
 def forget() -> None:

@@ -4,7 +4,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import AliasChoices, Field, ValidationError
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -38,6 +38,15 @@ class Settings(BaseSettings):
     failpoint: str | None = Field(default=None, description="crash on purpose, once: `check.before_commit:kill9`")
     factories: tuple[str, ...] = Field(
         default=(), description="import strings of the torch factories (`net:build`) that versions may name"
+    )
+    public_url: str | None = Field(
+        default=None, description="the address at which others reach the dashboard and the API, if it is another one"
+    )
+    trainer_commands: tuple[str, ...] = Field(
+        default=(), description="absolute paths of the programs that models may name as their trainer on this machine"
+    )
+    webhook_secret: SecretStr | None = Field(
+        default=None, description="what the webhooks that tell which version should serve are signed with"
     )
 
     @property

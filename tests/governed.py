@@ -127,6 +127,13 @@ def serve(session: Session, model: Model, first: int, last: int, *, moved_from: 
     session.flush()
 
 
+def late(session: Session, model: Model, frame: pd.DataFrame) -> None:
+    """Further labelled rows, whenever they are said to have happened."""
+    traces = frame.assign(version="v1", score=0.5, prediction=None, kept=True, weight=1.0)
+    append(session, model, feature_schema(session, model), traces.drop(columns="label"))
+    append_labels(session, model, frame[["trace_id", "label"]].assign(label_time=frame["event_time"]))
+
+
 def alerted(session: Session, governed: Governed, day: int) -> Alert:
     """A harmful alert that began on a day."""
     alert = Alert(

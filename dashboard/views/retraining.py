@@ -6,7 +6,18 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import actions, auth, charts, charts_robustness, decisions, palette, queries, states, times
+from dashboard import (
+    actions,
+    auth,
+    charts,
+    charts_robustness,
+    decisions,
+    palette,
+    queries,
+    shadow_panel,
+    states,
+    times,
+)
 from monitor.db.read_retraining import ProposalPage
 
 REFRESH_SECONDS = 2
@@ -79,7 +90,8 @@ def _gates(page: ProposalPage) -> None:
 
 def _comparison(page: ProposalPage) -> None:
     """Candidate against champion on the same held-out rows."""
-    for column, (side, found) in zip(st.columns(2), page.comparison.items(), strict=False):
+    sides = [(side, page.comparison[side]) for side in ("clean", "robust") if side in page.comparison]
+    for column, (side, found) in zip(st.columns(2), sides, strict=False):
         before = found.get("champion")
         column.metric(
             f"{side.capitalize()} {_metric_name(found['metric'])}, {page.candidate}",
@@ -182,6 +194,7 @@ _head(page)
 if page.is_about_to_change:
     _progress(page.id, page.state)
 _evidence(page)
+shadow_panel.show(page.id)
 _decision(page)
 _past(page)
 if len(lines) > 1:

@@ -8,6 +8,8 @@ from sqlalchemy.orm import Session
 
 from monitor.acts.envelopes import covers_promotion
 from monitor.acts.proposals import end_jobs, has_quorum, lock, move, open_proposal, vote, votes
+from monitor.acts.serving import notify_serving
+from monitor.acts.shadow import shadow_verdict
 from monitor.alerts import Message, Severity
 from monitor.db.alerts import queue_messages
 from monitor.db.audit import record
@@ -28,12 +30,13 @@ def approve_promotion(
     """Vote for the candidate; True once the votes suffice and its promotion is queued.
 
     Raises:
-        NotAllowed: `by` may not decide on this promotion.
+        NotAllowed: `by` may not decide on this promotion, or the shadow says that the candidate is worse.
         StaleDecision: it was decided, edited or expired in the meantime.
     """
     model = lock(session, proposal, state=ProposalState.AWAITING_PROMOTION, evidence_sha256=evidence_sha256, now=now)
     if votes(session, proposal, "promotion") and has_quorum(session, proposal, model):
         raise StaleDecision(f"the promotion of proposal {proposal.id} is decided already: open it again")
+    shadow_verdict(session, proposal)
     vote(session, proposal, model, Action.PROMOTE, by=by, evidence_sha256=evidence_sha256, reason=reason, now=now)
     if not has_quorum(session, proposal, model):
         return False
@@ -202,6 +205,7 @@ def _point_at(
     session.execute(update(Version).where(Version.id == version.id).values(values))
     for row in (model, version, session.get_one(Version, expected)):
         session.refresh(row)
+    notify_serving(session, model, version, now)
 
 
 def _proposal_of(session: Session, version: Version, states: Sequence[ProposalState]) -> Proposal | None:

@@ -21,6 +21,6 @@ def app() -> Starlette:
             Route("/healthz", healthz),
             Route("/readyz", readyz(engine)),
             Route("/metrics", metrics(engine)),
-            Mount("/v1", api(engine)),
+            Mount("/v1", api(engine, settings.artifact_dir)),
         ]
     )

@@ -1,18 +1,20 @@
 """The HTTP API, mounted at /v1: what programs may read and decide, by the same acts as the dashboard."""
 
+from pathlib import Path
+
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from monitor.acts import retraining as acts
-from monitor.api import deciding, evidently
+from monitor.api import deciding, evidently, loop, outside, serving
 from monitor.api.asking import NotSignedIn, Open, Someone
-from monitor.api.bodies import ChampionOut, Decision, Done, ModelOut, RollBack, VerdictOut
+from monitor.api.bodies import Decision, Done, ModelOut, RollBack, VerdictOut
 from monitor.db.engine import database_now
 from monitor.db.read_model import model_history
 from monitor.db.read_overview import overview
-from monitor.db.registry import champion, model_named
+from monitor.db.registry import model_named
 from monitor.db.retraining import Proposal
 from monitor.errors import (
     BadInput,
@@ -29,14 +31,20 @@ MAX_WINDOWS = 10_000
 routes = APIRouter()
 
 
-def api(engine: Engine) -> FastAPI:
-    """The application on one database. The mounting application owns the engine: a mounted lifespan does not run."""
+def api(engine: Engine, artifact_dir: Path | None = None) -> FastAPI:
+    """The application on one database and its artefacts.
+
+    The mounting application owns the engine: a mounted lifespan does not run.
+    """
     app = FastAPI(title="Holdfast", docs_url=None, redoc_url=None)
-    app.state.engine = engine
+    app.state.engine, app.state.artifact_dir = engine, artifact_dir
     app.add_exception_handler(HoldfastError, _refused)
     app.include_router(routes)
     app.include_router(evidently.routes)
     app.include_router(deciding.routes)
+    app.include_router(outside.routes)
+    app.include_router(loop.routes)
+    app.include_router(serving.routes)
     return app
 
 
@@ -50,16 +58,6 @@ def list_models(actor: Someone, session: Open) -> list[ModelOut]:
         )
         for row in overview(session).rows
     ]  # fmt: skip
-
-
-@routes.get("/models/{name}/champion")
-def read_champion(name: str, actor: Someone, session: Open) -> ChampionOut:
-    """The version that should serve."""
-    version = champion(session, model_named(session, name))
-    return ChampionOut(
-        model=name, version=version.name, flavour=version.flavour, manifest_sha256=version.manifest_sha256,
-        promoted_at=version.promoted_at, confirmed_at=version.confirmed_at,
-    )  # fmt: skip
 
 
 @routes.get("/models/{name}/verdicts")
@@ -114,7 +112,7 @@ def _proposal(session: Session, proposal_id: int) -> Proposal:
 
 def _refused(request: Request, error: Exception) -> JSONResponse:
     """Every error that Holdfast raises on purpose, as its sentence."""
-    if isinstance(error, NotSignedIn):
+    if isinstance(error, NotSignedIn | outside.NoToken):
         return JSONResponse({"error": str(error)}, status_code=401)
     status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
     return JSONResponse({"error": str(error)}, status_code=status)

@@ -20,6 +20,15 @@ class ModelOut(BaseModel):
     proposal: int | None
 
 
+class ChampionFile(BaseModel):
+    """A file of the champion, and where it can be had."""
+
+    name: str
+    sha256: str
+    size: int
+    path: str
+
+
 class ChampionOut(BaseModel):
     """The version that should serve; a serving process may poll this."""
 
@@ -29,6 +38,8 @@ class ChampionOut(BaseModel):
     manifest_sha256: str
     promoted_at: datetime | None
     confirmed_at: datetime | None
+    manifest: dict[str, Any] = Field(default_factory=dict)
+    files: list[ChampionFile] = Field(default_factory=list)
 
 
 class VerdictOut(BaseModel):

@@ -2,6 +2,7 @@
 
 from monitor.artifacts.attach import attach_converted, attach_file, attach_trained
 from monitor.artifacts.convert import ConvertedArtefact, convert_sklearn
+from monitor.artifacts.integrity import check_files
 from monitor.artifacts.load import LoadedModel, load_model
 from monitor.artifacts.manifest import Flavour, Manifest, StoredFile
 from monitor.artifacts.store import Store
@@ -16,6 +17,7 @@ __all__ = [
     "attach_converted",
     "attach_file",
     "attach_trained",
+    "check_files",
     "convert_sklearn",
     "load_model",
 ]

@@ -44,6 +44,10 @@ class Store:
             )
         return data
 
+    def drop(self, sha256: str) -> None:
+        """Remove that content, if it is there: what was handed out for a while must not stay for ever."""
+        self._path(sha256).unlink(missing_ok=True)
+
     def _path(self, sha256: str) -> Path:
         if not re.fullmatch(r"[0-9a-f]{64}", sha256):
             raise BadInput(f"expected a sha256 of 64 hexadecimal digits, got {sha256!r}")

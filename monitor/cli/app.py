@@ -13,6 +13,7 @@ from monitor.cli import (
     database,
     deciding,
     look,
+    loop,
     models,
     monitors,
     platform,
@@ -45,6 +46,7 @@ app.add_typer(deciding.alert, name="alert")
 app.add_typer(calendar.app, name="calendar")
 app.add_typer(segments.app, name="segment")
 app.add_typer(threats.app, name="threat")
+app.add_typer(loop.app, name="loop")
 
 USER_ERROR = 2
 

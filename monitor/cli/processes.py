@@ -58,8 +58,17 @@ def make_tools(settings: Settings, url: str, *, children: bool = True) -> "Tools
         hardware=f"{machine.machine()}, {os.cpu_count()} cores",
         failpoints=Failpoints(settings.failpoint, settings.run_dir),
         children=children,
-        link=settings.link,
+        link=(settings.public_url or settings.link).rstrip("/"),
+        commands=settings.trainer_commands,
+        secret=lambda name: _secret(settings, name),
     )
+
+
+def _secret(settings: Settings, name: str) -> str:
+    """What a request is signed with; empty where nobody set it."""
+    if name == "HOLDFAST_WEBHOOK_SECRET":
+        return settings.webhook_secret.get_secret_value() if settings.webhook_secret else ""
+    return os.environ.get(name, "")
 
 
 def allowed_factories(import_strings: Iterable[str]) -> "dict[str, Factory]":

@@ -209,13 +209,17 @@ class ProposalPage:
     @property
     def worse(self) -> tuple[str, ...]:
         """What the candidate does worse, passed or not: a clean loss within its limit is a loss all the same."""
-        return tuple(gate.sentence for gate in self.gates if not gate.passed or (gate.name == "clean" and gate.is_loss))
+        gates = [gate.sentence for gate in self.gates if not gate.passed or (gate.name == "clean" and gate.is_loss)]
+        return (*gates, *(one["sentence"] for one in self.comparison.get("slices", ())))
 
     @property
     def recommendation(self) -> str:
         """What the evidence says to do, in a sentence; empty where nothing is to be decided."""
         if self.state == "awaiting_approval":
             return f"Recommend: TRAIN a {self.recipe} candidate. {self.evidence.get('expected_benefit') or ''}".strip()
+        rollback = self.comparison.get("rollback")
+        if rollback and self.can_roll_back and self.state == "observing":
+            return f"Recommend: ROLL BACK to {self.champion}. {rollback['sentence']}"
         if self.state != "awaiting_promotion":
             return ""
         if not self.failed_gates:

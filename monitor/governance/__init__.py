@@ -2,7 +2,7 @@
 
 from monitor.governance.audit_chain import GENESIS, Verification, canonical_json, chain, verify
 from monitor.governance.envelope import Change, Envelope, outside
-from monitor.governance.gate import CandidateFigures, GateResult, Limits, all_passed, judge_gates
+from monitor.governance.gate import CandidateFigures, FairnessFigure, GateResult, Limits, all_passed, judge_gates
 from monitor.governance.proposal import (
     CLOSED,
     TRANSITIONS,
@@ -26,6 +26,7 @@ __all__ = [
     "Decision",
     "Envelope",
     "Evidence",
+    "FairnessFigure",
     "GateResult",
     "Limits",
     "Permission",

@@ -1,8 +1,11 @@
 """What a candidate must show before it may serve: each gate has a value, a limit, an interval and a sentence."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from monitor.performance.fairness import Gap
+from monitor.performance.intervals import Interval
 from monitor.performance.measured import Measured
 
 
@@ -12,7 +15,9 @@ class CandidateFigures:
 
     `clean` is the watched metric. `robust_auc`, `worst_recall` are at attack level S2; `corrupted_auc` is the mean over
     noise families. `ece`, `positive_rate`, `precision_at_champion_recall` and `mcc` are of the clean rows (None where
-    the task has no such figure). `audit_flags` are sentences of the attack audit, such as a masked gradient.
+    the task has no such figure). `audit_flags` are sentences of the attack audit, such as a masked gradient. `spread`
+    is how far what the model says differs between rows: the share of the rarer class that it decides on, or the range
+    of its values; 0 says that it tells no row from another (None: not asked).
     """
 
     clean: Measured
@@ -25,6 +30,27 @@ class CandidateFigures:
     mcc: float | None = None
     latency_p95_ms: float | None = None
     audit_flags: tuple[str, ...] = ()
+    spread: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FairnessFigure:
+    """The largest gap of one rate between groups of one feature, of both versions on the same rows.
+
+    None of a version: fewer than two groups have rows enough. `unit` is what the limit's share is of: 1 for a rate, the
+    champion's mean error for an error.
+    """
+
+    feature: str
+    rate: str
+    champion: Gap | None
+    candidate: Gap | None
+    difference: Interval | None = None
+    unit: float = 1.0
+
+    @property
+    def name(self) -> str:
+        return f"fairness_{self.rate.replace(' ', '_').replace('-', '_')}:{self.feature}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +66,16 @@ class Limits:
     latency_ms: float = 50.0
     latency_ratio: float = 2.0
     mcc_share: float = 0.8
+    fairness_growth: float = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
 class GateResult:
-    """One gate. `low` and `high` are the interval of `value` where one was measured."""
+    """One gate. `low` and `high` are the interval of `value` where one was measured.
+
+    Where both versions were measured on the same rows it is the interval of their paired difference, laid around the
+    candidate's value: whether it reaches beyond the limit is then free of how difficult those rows are.
+    """
 
     name: str
     value: float
@@ -53,6 +84,7 @@ class GateResult:
     sentence: str
     low: float | None = None
     high: float | None = None
+    champion: float | None = None
 
     def to_document(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -62,15 +94,19 @@ class GateResult:
 def judge_gates(
     champion: CandidateFigures, candidate: CandidateFigures, *, clean_difference: Measured,
     trigger_cleared: bool, trigger_sentence: str, limits: Limits | None = None,
+    differences: Mapping[str, Interval] | None = None, fairness: Sequence[FairnessFigure] = (),
 ) -> tuple[GateResult, ...]:  # fmt: skip
     """Every gate that the two versions' figures allow to be judged.
 
     A figure that the champion has and the candidate lacks fails its gate: it was not measured, so it is not known to be
     good. One that the champion lacks too is left out, but for the robust AUC and the trigger, which are always judged.
+    A limit is held against the candidate's value itself, not against an edge of its interval.
 
     Args:
         clean_difference: candidate minus champion on the same rows (`performance.paired_difference`).
         trigger_cleared: whether the evidence that raised the proposal is gone on the candidate.
+        differences: of other gates by name, the paired interval of candidate minus champion where rows are shared.
+        fairness: gaps between groups, which may be wider than the champion's by a limit.
     """
     allowed = limits or Limits()
     gates = [
@@ -86,10 +122,23 @@ def judge_gates(
         _positive_rate(champion.positive_rate, candidate.positive_rate, allowed.positive_rate_ratio),
         _latency(champion.latency_p95_ms, candidate.latency_p95_ms, allowed),
         _mcc(champion.mcc, candidate.mcc, allowed.mcc_share),
+        _tells_rows_apart(candidate),
+        *(_fair(figure, allowed) for figure in fairness),
         _audit(candidate.audit_flags),
         _yes_or_no("trigger_cleared", trigger_cleared, trigger_sentence),
     ]  # fmt: skip
-    return tuple(gate for gate in gates if gate is not None)
+    return tuple(_with_interval(gate, differences or {}) for gate in gates if gate is not None)
+
+
+def _with_interval(gate: GateResult, differences: Mapping[str, Interval]) -> GateResult:
+    """The paired interval around the candidate's value, for a gate whose value is the candidate's own figure."""
+    found = differences.get(gate.name)
+    champion = gate.champion
+    if found is None or champion is None or gate.low is not None:
+        return gate
+    low, high = champion + found[0], champion + found[1]
+    inner = f" (paired difference {gate.value - champion:+.3g} [{found[0]:+.3g}, {found[1]:+.3g}])."
+    return replace(gate, low=low, high=high, sentence=gate.sentence.removesuffix(".") + inner)
 
 
 def all_passed(gates: tuple[GateResult, ...]) -> bool:
@@ -168,6 +217,40 @@ def _mcc(champion: float | None, candidate: float | None, share: float) -> GateR
     return _compared("mcc", "MCC", champion, candidate, share * champion, at_least=True)
 
 
+def _tells_rows_apart(candidate: CandidateFigures) -> GateResult | None:
+    """A model that says the same of every row cannot be attacked, is calibrated, and is worth nothing."""
+    if candidate.spread is None:
+        return None
+    constant = candidate.spread <= 0
+    sentence = (
+        f"The candidate says the same of all {candidate.clean.n:,} held-out rows: a constant model is refused."
+        if constant
+        else "The candidate tells rows apart."
+    )
+    return GateResult(name="not_constant", value=candidate.spread, limit=0.0, passed=not constant, sentence=sentence)
+
+
+def _fair(figure: FairnessFigure, limits: Limits) -> GateResult:
+    """The widest gap between groups may grow by the limit; the two groups that are furthest apart are named."""
+    words = f"Gap in {figure.rate} between groups of {figure.feature}"
+    before, now = figure.champion, figure.candidate
+    if before is None or now is None:
+        return GateResult(
+            name=figure.name, value=0.0, limit=0.0, passed=False,
+            sentence=f"{words} was not measured: fewer than two groups have rows enough. It is not known to be good.",
+        )  # fmt: skip
+    limit = before.value + limits.fairness_growth * figure.unit
+    low, high = figure.difference or (None, None)
+    span = f" [{low:+.3g}, {high:+.3g}]" if low is not None else ""
+    return GateResult(
+        name=figure.name, value=now.value, limit=limit, passed=now.value <= limit, champion=before.value,
+        low=None if low is None else before.value + low, high=None if high is None else before.value + high,
+        sentence=f"{words} {before.value:.3g} → {now.value:.3g} (at most {limit:.3g}; paired difference "
+        f"{now.value - before.value:+.3g}{span}): {figure.feature} {now.lowest} {now.lowest_rate:.3g}, "
+        f"{figure.feature} {now.highest} {now.highest_rate:.3g}.",
+    )  # fmt: skip
+
+
 def _audit(flags: tuple[str, ...]) -> GateResult:
     sentence = "The attack audit raised no flag." if not flags else f"The attack audit says: {'; '.join(flags)}."
     return GateResult(name="audit", value=float(len(flags)), limit=0.0, passed=not flags, sentence=sentence)
@@ -184,7 +267,7 @@ def _compared(
     edge = "at least" if at_least else "at most"
     return GateResult(
         name=name, value=candidate, limit=limit, passed=passed,
-        sentence=f"{words} {champion:.3g} → {candidate:.3g} ({edge} {limit:.3g}).",
+        sentence=f"{words} {champion:.3g} → {candidate:.3g} ({edge} {limit:.3g}).", champion=champion,
     )  # fmt: skip
 
 

@@ -30,9 +30,10 @@ OnProgress = Callable[[Progress], None]
 _POLL_SECONDS = 0.1
 _STOP_CHECK_SECONDS = 1.0
 _MEMORY_SHARE = 0.75  # of the machine
-_LIMIT_SECONDS = 3_600.0
+LIMIT_SECONDS = 3_600.0
 _PROGRESS, _ERROR = "progress.jsonl", "error.json"
 _SECRETS = ("DATABASE_URL", "HOLDFAST_DATABASE_URL", "HOLDFAST_MIGRATE_URL", "PGPASSWORD", "PGUSER", "PGHOST")
+_SECRET_PREFIXES = ("HOLDFAST_SECRET_", "HOLDFAST_WEBHOOK_SECRET")  # what requests are signed with
 _starting = threading.Lock()
 
 
@@ -49,7 +50,7 @@ def run_in_child(
     tools: Tools,
     on_progress: OnProgress = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
-    limit_seconds: float = _LIMIT_SECONDS,
+    limit_seconds: float = LIMIT_SECONDS,
     memory_bytes: int | None = None,
 ) -> None:
     """Run `module:function(folder, on_progress)` in a child process, or here when `tools.children` is off.
@@ -102,17 +103,22 @@ def _start(function_path: str, folder: Path) -> multiprocessing.process.BaseProc
 
 @contextlib.contextmanager
 def _without_secrets() -> Iterator[None]:
-    hidden = {name: os.environ.pop(name) for name in _SECRETS if name in os.environ}
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if _is_secret(name)}
     try:
         yield
     finally:
         os.environ.update(hidden)
 
 
+def _is_secret(name: str) -> bool:
+    return name in _SECRETS or name.startswith(_SECRET_PREFIXES)
+
+
 def _enter(function_path: str, folder: str) -> None:
     os.setsid()
-    for name in _SECRETS:
-        os.environ.pop(name, None)
+    for name in list(os.environ):
+        if _is_secret(name):
+            del os.environ[name]
     threading.Thread(target=_die_with_parent, args=(os.getppid(),), daemon=True).start()
     try:
         with (Path(folder) / _PROGRESS).open("a", buffering=1, encoding="utf-8") as lines:

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from monitor.artifacts import Manifest, Store
 from monitor.artifacts.load import LoadedModel, load_model
+from monitor.errors import BadInput, HoldfastError
 from monitor.jobs.child import OnProgress
 from monitor.jobs.stress_child import Headline, factories_named, in_outputs, registered_stream, stress_test
 from monitor.jobs.stress_rows import chosen_rows
@@ -31,7 +33,9 @@ class Measurements:
 
     `learned` are its scores on the rows before them, which its operating threshold comes from; `held` those on the
     held-out rows. `report` is the campaign's document, `stream` what later ticks hold their lost rows against,
-    `latency_p95_ms` of scoring one row.
+    `latency_p95_ms` of scoring one row. `attacked` are the worst scores of the held-out rows at `attacked_rows` at the
+    headline's level, on a scale of the model's own, and `threshold` the operating one on it: other versions were
+    attacked on the same rows.
     """
 
     learned: FloatArray
@@ -41,6 +45,9 @@ class Measurements:
     stream: dict[str, Any]
     reality_cap: float | None
     latency_p95_ms: float
+    attacked: FloatArray
+    attacked_rows: NDArray[np.intp]
+    threshold: float | None
 
 
 def write_work(
@@ -78,6 +85,9 @@ def read_measurements(folder: Path, names: Sequence[str]) -> dict[str, Measureme
                 stream=facts[name]["stream"],
                 reality_cap=facts[name]["reality_cap"],
                 latency_p95_ms=facts[name]["latency_p95_ms"],
+                attacked=scores[f"{name}.attacked"],
+                attacked_rows=scores[f"{name}.attacked_rows"],
+                threshold=facts[name]["threshold"],
             )
             for name in names
         }
@@ -90,23 +100,37 @@ def run(folder: Path, on_progress: OnProgress) -> None:
     y = frame.pop(TARGET).to_numpy(np.float64)
     store, factories = Store(given["store"]), factories_named(given["factories"])
     facts: dict[str, Any] = {}
-    scores: dict[str, FloatArray] = {}
+    scores: dict[str, NDArray[Any]] = {}
     names = list(given["manifests"])
     with one_thread():
         for order, name in enumerate(names):
             on_progress({"done": order, "total": len(names), "sentence": f"gates: measuring the {name} version"})
             loaded = load_model(Manifest.from_document(given["manifests"][name]), store, factories)
             model = loaded.under(Schema.from_document(given["declared"]))
-            facts[name], scored = _measured(model, model.schema.encode(frame), y, given)
-            cut = len(y) - int(given["held"])
-            scores |= {f"{name}.learned": scored[:cut], f"{name}.held": scored[cut:]}
+            facts[name], found = _measured_or_said(name, model, model.schema.encode(frame), y, given)
+            scores |= {f"{name}.{part}": values for part, values in found.items()}
     (folder / "measured.json").write_text(json.dumps(facts), encoding="utf-8")
     np.savez(folder / "scores.npz", allow_pickle=False, **scores)
 
 
+def _measured_or_said(
+    name: str, model: LoadedModel, rows: FloatArray, y: FloatArray, given: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """The same; what a model of somebody's own raises on these rows, it would raise again."""
+    try:
+        return _measured(model, rows, y, given)
+    except HoldfastError:
+        raise
+    except Exception as error:
+        why = f"{type(error).__name__}: {str(error)[:300]}"
+        raise BadInput(
+            f"the {name} version could not score the held-out rows, or these with faults such as missing values: {why}"
+        ) from error
+
+
 def _measured(
     model: LoadedModel, rows: FloatArray, y: FloatArray, given: Mapping[str, Any]
-) -> tuple[dict[str, Any], FloatArray]:
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Facts and scores of one version; rows, threat and seed are the same for every version."""
     cut, seed = len(rows) - int(given["held"]), int(given["seed"])
     cap = None
@@ -127,8 +151,15 @@ def _measured(
         "stream": registered_stream(report, headline.level, y[chosen], threshold=threshold),
         "reality_cap": cap,
         "latency_p95_ms": _latency(model, rows[cut:]),
+        "threshold": report.threshold,
     }
-    return facts, scored
+    place = [level.level for level in report.levels].index(headline.level)
+    return facts, {
+        "learned": scored[:cut],
+        "held": scored[cut:],
+        "attacked": report.worst_outputs[place],
+        "attacked_rows": chosen[list(report.rows)] - cut,
+    }
 
 
 def _latency(model: LoadedModel, rows: FloatArray) -> float:

@@ -1,6 +1,6 @@
 """What the handlers of jobs are handed: the database, the artefacts, and facts about this machine."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -25,7 +25,8 @@ class Tools:
 
     `factories` is the allow-list of torch factories by name. `children` off runs heavy work in this process (backtest,
     tests). `link` is the dashboard's address for messages. `stopping` says that the worker was asked to end. `checked`
-    hears of each window that a check has committed, with the kind of the check.
+    hears of each window that a check has committed, with the kind of the check. `commands` are the training programs
+    that may run here, `secret` gives the value of a variable that requests are signed with (empty: there is none).
     """
 
     engine: Engine
@@ -37,6 +38,8 @@ class Tools:
     failpoints: Failpoints = field(default_factory=Failpoints)
     children: bool = True
     link: str = ""
+    commands: Collection[str] = ()
+    secret: Callable[[str], str] = field(default=lambda name: "", compare=False, repr=False)
     lease: timedelta = LEASE
     stopping: Callable[[], bool] = field(default=lambda: False, compare=False, repr=False)
     checked: Callable[[str], None] = field(default=lambda kind: None, compare=False, repr=False)

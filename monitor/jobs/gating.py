@@ -8,14 +8,23 @@ import numpy as np
 from monitor.errors import BadInput
 from monitor.governance import CandidateFigures, GateResult, all_passed, judge_gates
 from monitor.jobs.compare_child import Measurements
+from monitor.jobs.gate_figures import (
+    Shown,
+    SideBySide,
+    calibration_error,
+    differences_of,
+    fairness_of,
+    precision_at_recall,
+    slices_of,
+)
 from monitor.jobs.material import Material, operating_threshold
 from monitor.performance import METRICS, Measured, limit_of, measure, paired_difference
-from monitor.performance.metrics import Needs, mcc, precision, recall
+from monitor.performance.intervals import Interval
+from monitor.performance.metrics import Needs, mcc, recall
 from monitor.performance.verdict import Verdict
 from monitor.robustness import Task
 from monitor.schema import FloatArray
 
-_BINS = 10
 _HALF = 0.5
 _NOTHING_MOVABLE = "nothing_movable"
 
@@ -59,32 +68,31 @@ def rule(material: Material, recipe: str, champion: Measurements | None, candida
     difference = paired_difference(y, _given(old, metric), _given(new, metric), metric, threshold=_HALF)
     figures = [_figures(material, side, metric, y, old) for side in (old, new)]
     cleared, sentence = _trigger(material, figures[1], new.stress, old.stress)
+    both = SideBySide(
+        frame=material.frame.iloc[material.cut :], schema=material.schema, y=y, old=_shown(material, old),
+        new=_shown(material, new), classes=material.task is not Task.REGRESSION,
+    )  # fmt: skip
+    differences = differences_of(both, old.stress, candidate)
     gates = judge_gates(
-        figures[0], figures[1], clean_difference=difference, trigger_cleared=cleared, trigger_sentence=sentence
-    )
-    gates = tuple(_robust_gate(material, gate, old.stress, candidate) for gate in gates)
+        figures[0], figures[1], clean_difference=difference, trigger_cleared=cleared, trigger_sentence=sentence,
+        differences=differences, fairness=fairness_of(both, fair_by(material)),
+    )  # fmt: skip
+    error = differences.get("robust_error_s2")
+    gates = tuple(_robust_gate(material, gate, old.stress, candidate, error) for gate in gates)
     return Ruling(
         recipe=recipe,
         gates=gates,
-        comparison=_comparison(figures, old.stress, candidate),
+        comparison=_comparison(figures, old.stress, candidate) | {"slices": slices_of(both)},
         baseline=_baseline(material, figures[1].clean, new, candidate),
     )
 
 
-def calibration_error(y: FloatArray, score: FloatArray) -> float:
-    """Expected calibration error over ten bins of equal size, less the gap that chance alone makes.
-
-    >>> rng = np.random.default_rng(0)
-    >>> score = rng.uniform(size=20_000)
-    >>> calibration_error((rng.uniform(size=20_000) < score).astype(float), score) < 0.01
-    True
-    """
-    total = 0.0
-    for rows in np.array_split(np.argsort(score, kind="stable"), _BINS):
-        share = float(y[rows].mean())
-        gap = (share - float(score[rows].mean())) ** 2 - share * (1 - share) / max(rows.size - 1, 1)
-        total += rows.size / y.size * max(gap, 0.0) ** 0.5
-    return total
+def _shown(material: Material, side: _Side) -> Shown:
+    """What a version says of the held-out rows, and what it decides."""
+    if material.task is Task.REGRESSION:
+        return Shown(said=side.held, decided=side.held)
+    scored = side.stress is not None or material.score is not None
+    return Shown(said=side.held if scored else None, decided=_classes(side))
 
 
 def _metric(material: Material, champion: Measurements | None) -> str:
@@ -131,24 +139,17 @@ def _figures(material: Material, side: _Side, metric: str, y: FloatArray, champi
     )  # fmt: skip
     figures = CandidateFigures(clean=clean, **_stress_figures(side.stress))
     if material.task is Task.REGRESSION:
-        return figures
+        return replace(figures, spread=float(np.ptp(side.held)))
     found = _classes(side)
-    figures = replace(figures, positive_rate=float(found.mean()), mcc=mcc(y, found))
+    rarer = min(float(found.mean()), 1 - float(found.mean()))
+    figures = replace(figures, positive_rate=float(found.mean()), mcc=mcc(y, found), spread=rarer)
     if needs is not Needs.SCORE:
         return figures
-    wanted = recall(y, _classes(champion))
-    at_recall = (side.held >= _threshold_at_recall(y, side.held, wanted)).astype(np.float64)
     return replace(
         figures,
         ece=calibration_error(y, side.held),
-        precision_at_champion_recall=precision(y, at_recall),
+        precision_at_champion_recall=precision_at_recall(y, side.held, recall(y, _classes(champion))),
     )
-
-
-def _threshold_at_recall(y: FloatArray, score: FloatArray, wanted: float) -> float:
-    """The highest threshold at which at least `wanted` of the positives are found."""
-    positives = np.sort(score[y == 1])[::-1]
-    return float(positives[min(max(int(np.ceil(wanted * positives.size)) - 1, 0), positives.size - 1)])
 
 
 def _stress_figures(found: Measurements | None) -> dict[str, Any]:
@@ -181,9 +182,13 @@ def _why_not_comparable(found: Measurements) -> str | None:
 
 
 def _robust_gate(
-    material: Material, gate: GateResult, champion: Measurements | None, candidate: Measurements
-) -> GateResult:
-    """The robust gate where there is no pair of robust AUCs to compare: values instead of classes, or one side only."""
+    material: Material, gate: GateResult, champion: Measurements | None, candidate: Measurements,
+    error: Interval | None,
+) -> GateResult:  # fmt: skip
+    """The robust gate where there is no pair of robust AUCs to compare: values instead of classes, or one side only.
+
+    `error` is the paired interval of the worst-case error's difference.
+    """
     if gate.name != "robust_auc_s2":
         return gate
     now = candidate.headline
@@ -192,19 +197,26 @@ def _robust_gate(
     elif material.task is Task.REGRESSION:
         before = champion.headline.value
         return replace(
-            gate, name="robust_error_s2", value=now.value, limit=before, low=now.low, high=now.high,
+            gate, name="robust_error_s2", value=now.value, limit=before, champion=before,
+            low=now.low if error is None else before + error[0], high=now.high if error is None else before + error[1],
             passed=now.value <= before,
             sentence=f"Worst-case error at {now.level} {before:.3g} → {now.value:.3g} (at most {before:.3g}).",
         )  # fmt: skip
     else:
         found = _why_not_comparable(candidate) or _why_not_comparable(champion)
         if found is None:
-            return replace(gate, low=now.low, high=now.high)
+            return gate if gate.low is not None else replace(gate, low=now.low, high=now.high)
         why = found
     return replace(
         gate, value=now.value, limit=now.value, low=now.low, high=now.high, passed=True,
         sentence=f"{now.words[0].upper()}{now.words[1:]} at {now.level} is {now.value:.3g}; {why}.",
     )  # fmt: skip
+
+
+def fair_by(material: Material) -> tuple[str, ...]:
+    """The features whose groups are compared: those of the model's settings, and those that the schema marks."""
+    marked = [feature.name for feature in material.schema.features if feature.group]
+    return tuple(dict.fromkeys([*material.settings.fairness_by, *marked]))
 
 
 def _trigger(

@@ -32,7 +32,7 @@ class Material:
     """Everything that a retraining reads from the database, so that it needs none while it works.
 
     `frame` are raw features, `y` targets (n,), `score` and `prediction` what the traces report, None where they report
-    none; all in order of time. The last `held` rows are never trained on.
+    none, `times` when (UTC); all in order of time. The last `held` rows are never trained on.
     """
 
     proposal: Proposal
@@ -46,6 +46,7 @@ class Material:
     prediction: FloatArray | None
     held: int
     snapshot: TrainingRows
+    times: "pd.Series[pd.Timestamp]"
 
     @property
     def task(self) -> Task:
@@ -90,6 +91,7 @@ def read_material(session: Session, proposal: Proposal) -> Material:
         prediction=None if found.prediction is None else found.prediction[first:],
         held=held,
         snapshot=rows,
+        times=found.frame["event_time"].iloc[first:].reset_index(drop=True),
     )
 
 

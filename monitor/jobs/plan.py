@@ -5,12 +5,15 @@ from collections.abc import Collection
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
+from monitor.acts.outside import continue_training
 from monitor.db.alerts import Outbox, due_wakes
 from monitor.db.engine import database_now
 from monitor.db.jobs import Job, enqueue
 from monitor.db.registry import EVIDENTLY, SEGMENT, Model, Monitor, Version
+from monitor.db.retraining import CLOSED_STATES, OutsideTraining, Proposal, Shadow
 from monitor.jobs.due import Streams
 from monitor.jobs.propose import propose_on_schedule
+from monitor.jobs.shadow_due import shadow_due
 
 BY = "plan"
 _JOBS = {
@@ -30,7 +33,14 @@ def plan(session: Session) -> int:
     models = session.scalars(select(Model).where(Model.retired_at.is_(None)).order_by(Model.id)).all()
     planned = sum(plan_model(session, model) for model in models)
     planned += sum(propose_on_schedule(session, model, database_now(session)) for model in models)
-    return planned + plan_delivery(session) + _plan_wakes(session) + _plan_retention(session)
+    return (
+        planned
+        + plan_delivery(session)
+        + _plan_wakes(session)
+        + _plan_outside(session)
+        + plan_shadows(session)
+        + _plan_retention(session)
+    )
 
 
 def plan_model(session: Session, model: Model, kinds: Collection[str] = CHECKS) -> int:
@@ -70,6 +80,32 @@ def _plan_wakes(session: Session) -> int:
     if not due_wakes(session, database_now(session)):
         return 0
     return int(enqueue(session, "wake", stream="wake", payload={}, by=BY) is not None)
+
+
+def _plan_outside(session: Session) -> int:
+    """A job for each training that a service answered, failed to answer in time, or need not answer any more."""
+    over = OutsideTraining.deadline <= database_now(session)
+    unanswered = (OutsideTraining.state == "asked") & (over | Proposal.state.in_(CLOSED_STATES))
+    answered = OutsideTraining.state.in_(("delivered", "failed")) & (Proposal.state == "training")
+    given_up = exists().where(
+        Job.kind == "retrain", Job.state == "dead", Job.payload["proposal_id"].as_integer() == Proposal.id
+    )
+    due = select(Proposal.id).join(OutsideTraining).where(unanswered | answered, ~given_up).distinct()
+    return sum(continue_training(session, session.get_one(Proposal, number)) for number in session.scalars(due).all())
+
+
+def plan_shadows(session: Session) -> int:
+    """A job for each shadow that has a window to look at, or whose proposal was decided."""
+    running = select(Shadow, Proposal).join(Proposal).where(Shadow.state == "running").order_by(Shadow.proposal_id)
+    return sum(_plan_shadow(session, shadow, proposal) for shadow, proposal in session.execute(running).all())
+
+
+def _plan_shadow(session: Session, shadow: Shadow, proposal: Proposal) -> int:
+    awaited = proposal.state == "awaiting_promotion"
+    if awaited and not shadow_due(session, shadow, session.get_one(Model, proposal.model_id)).anything:
+        return 0
+    stream, payload = f"shadow:{proposal.id}", {"proposal_id": proposal.id}
+    return int(enqueue(session, "shadow", stream=stream, payload=payload, by=BY) is not None)
 
 
 def _plan_retention(session: Session) -> int:

@@ -6,6 +6,9 @@ from sqlalchemy.orm import Session
 
 from monitor.acts.baselines import accept_reference
 from monitor.acts.promotion import promote
+from monitor.acts.proposals import move
+from monitor.acts.shadow import shadow_verdict
+from monitor.artifacts import Flavour, Manifest, check_files
 from monitor.db.engine import database_now, transaction
 from monitor.db.jobs import Claimed
 from monitor.db.profiles import read_profile
@@ -15,6 +18,7 @@ from monitor.db.retraining import Proposal
 from monitor.drift import Reference, predictions_of
 from monitor.drift.bins import Binning
 from monitor.drift.profile import Profile
+from monitor.errors import NotAllowed, UnsafeArtefact
 from monitor.governance import POLICY, Actor, ProposalState
 from monitor.jobs.context import Tools, effect
 from monitor.windows import Window, floor_to_grid, grid
@@ -23,10 +27,23 @@ REFERENCE_WINDOWS = 28  # the newest ones: what the candidate was trained on and
 
 
 def run(tools: Tools, job: Claimed) -> None:
-    """Promote, unless somebody closed the proposal or promoted it in the meantime."""
+    """Promote, unless somebody closed the proposal or promoted it in the meantime.
+
+    What is promoted is what was compared: an artefact that is missing or was altered since ends the proposal instead,
+    and so does a shadow that found the candidate worse after people had voted.
+    """
     with transaction(tools.engine) as session:
         proposal = session.get_one(Proposal, job.payload["proposal_id"])
         reference = _reference(session, session.get_one(Model, proposal.model_id))
+        compared = _compared(session, proposal)
+    try:
+        for name, manifest in compared.items():
+            check_files(manifest, tools.store, version=name)
+        with transaction(tools.engine) as session:
+            shadow_verdict(session, session.get_one(Proposal, job.payload["proposal_id"]))
+    except (UnsafeArtefact, NotAllowed) as error:
+        _refuse(tools, job, f"It was not promoted: {error}")
+        return
     with effect(tools, job, point="promote") as session:
         proposal = session.get_one(Proposal, job.payload["proposal_id"], with_for_update={"key_share": True})
         if proposal.state != ProposalState.AWAITING_PROMOTION or proposal.candidate_id is None:
@@ -37,6 +54,22 @@ def run(tools: Tools, job: Claimed) -> None:
         if reference is not None and reference_for(session, candidate) is None:
             model = session.get_one(Model, proposal.model_id)
             accept_reference(session, model, candidate, reference, by=POLICY, now=now)
+
+
+def _compared(session: Session, proposal: Proposal) -> dict[str, Manifest]:
+    """The manifests of champion and candidate, of those that have an artefact, by the version's name."""
+    ids = [proposal.champion_id, *([proposal.candidate_id] if proposal.candidate_id is not None else [])]
+    found = [session.get_one(Version, version_id) for version_id in ids]
+    return {one.name: Manifest.from_document(one.manifest) for one in found if one.flavour != Flavour.NONE}
+
+
+def _refuse(tools: Tools, job: Claimed, sentence: str) -> None:
+    """End the proposal; the champion goes on serving, and people are told why."""
+    with effect(tools, job, point="promote") as session:
+        proposal = session.get_one(Proposal, job.payload["proposal_id"], with_for_update={"key_share": True})
+        if proposal.state == ProposalState.AWAITING_PROMOTION:
+            now = database_now(session)
+            move(session, proposal, ProposalState.FAILED, by=POLICY, now=now, sentence=sentence, last_error=sentence)
 
 
 def _reference(session: Session, model: Model) -> Reference | None:

@@ -12,6 +12,7 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from monitor.acts.promotion import confirm_serving, end_observation
+from monitor.acts.serving import recommend_rollback, remind_serving
 from monitor.alerts import (
     AlertKind,
     AlertSnapshot,
@@ -34,10 +35,11 @@ from monitor.jobs.facts import Known, known_of, record_verdict
 from monitor.jobs.propose import propose_if_warranted
 from monitor.jobs.signals import RULES, signals
 from monitor.jobs.wording import fired_message, resolved_message, revised_title
-from monitor.performance.verdict import ADVICE, Verdict
+from monitor.performance.verdict import ADVICE, HARMFUL, Verdict
 from monitor.windows import Window
 
 BY = "policy"
+_HARM = HARMFUL | {Verdict.FRAGILE}  # what speaks for rolling an observed promotion back
 _SAME_INCIDENT = timedelta(days=7)
 
 
@@ -55,6 +57,11 @@ def judge(session: Session, tools: Tools, model: Model, version: Version, window
         if version.confirmed_at is None:
             confirm_serving(session, version, now)
         end_observation(session, version, now)
+        judgement = known.judgement
+        if judgement.verdict in _HARM:
+            recommend_rollback(session, model, version, verdict=judgement.verdict, sentence=judgement.sentence, now=now)
+    elif known.rows:
+        remind_serving(session, model, version, now)
     return known
 
 

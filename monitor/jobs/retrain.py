@@ -19,7 +19,9 @@ from sqlalchemy.orm import Session
 from monitor.acts.proposals import lifetime_of
 from monitor.acts.registry import register_version
 from monitor.acts.retraining import move
-from monitor.artifacts import Manifest
+from monitor.acts.shadow import Terms, begin_shadow
+from monitor.acts.trainers import CommandTrainer, WebhookTrainer, trainer_of
+from monitor.artifacts import Manifest, check_files
 from monitor.artifacts.attach import attach_file
 from monitor.db.checks import Campaign
 from monitor.db.engine import database_now, transaction
@@ -28,17 +30,21 @@ from monitor.db.read_training import last_noise_report
 from monitor.db.registry import Model, Version
 from monitor.db.retraining import Progress as ProgressRow
 from monitor.db.retraining import Proposal
-from monitor.errors import BadInput, JobFailed
+from monitor.errors import BadInput, JobFailed, NotFound
 from monitor.governance import CLOSED, POLICY, ProposalState
-from monitor.jobs import compare_child, train_child
-from monitor.jobs.child import Progress, run_in_child
+from monitor.jobs import command_child, compare_child, train_child
+from monitor.jobs.child import LIMIT_SECONDS, Progress, run_in_child
 from monitor.jobs.compare_child import Measurements
 from monitor.jobs.context import Tools, effect
 from monitor.jobs.gating import Ruling, rule
 from monitor.jobs.material import Material, read_material
+from monitor.jobs.outside import Answer, answer_of, forget_rows
+from monitor.jobs.outside_files import check_allowed, given_of, read_made, rows_bytes
+from monitor.jobs.shadow import terms_of
 from monitor.jobs.train_child import Candidate
 from monitor.training import FACTORIES, family_weights
 
+_GRACE_SECONDS = 60.0  # for a command to be ended by its own limit first, which tells what it said
 _WORKING = (ProposalState.QUEUED, ProposalState.TRAINING, ProposalState.TRAINED, ProposalState.VALIDATING)
 
 
@@ -50,8 +56,11 @@ class _Child:
     job: Claimed
     tell: Callable[[Progress], None]
 
-    def run(self, work: str, folder: Path) -> None:
-        run_in_child(work, folder, tools=self.tools, on_progress=self.tell, should_stop=self._is_cancelled)
+    def run(self, work: str, folder: Path, *, limit_seconds: float = LIMIT_SECONDS) -> None:
+        run_in_child(
+            work, folder, tools=self.tools, on_progress=self.tell, should_stop=self._is_cancelled,
+            limit_seconds=limit_seconds,
+        )  # fmt: skip
 
     def _is_cancelled(self) -> bool:
         with transaction(self.tools.engine) as session:
@@ -66,11 +75,14 @@ def run(tools: Tools, job: Claimed) -> None:
     child = _Child(tools=tools, job=job, tell=_teller(tools, job, material.proposal.id))
     try:
         with tempfile.TemporaryDirectory(prefix="holdfast-training-") as name:
-            manifests = _train(child, material, Path(name))
+            made = _made(child, material, Path(name))
+            if made is None:
+                return  # a service was asked; its answer goes on with it
+            material, manifests = made.material, made.manifests
             _advance(tools, job, material, ProposalState.TRAINED, ProposalState.VALIDATING)
             found = _compare(child, material, manifests, Path(name))
             rulings = [rule(material, recipe, found.get("champion"), found[recipe]) for recipe in manifests]
-    except BadInput as error:  # the same data would say the same again
+    except (BadInput, NotFound) as error:  # the same data would say the same again
         _end(tools, job, material.proposal.id, str(error))
         return
     except JobFailed as error:
@@ -79,7 +91,8 @@ def run(tools: Tools, job: Claimed) -> None:
         _end(tools, job, material.proposal.id, str(error))
         return
     chosen = next((ruling for ruling in rulings if ruling.passed), rulings[0])
-    _finish(tools, job, material, chosen, manifests[chosen.recipe], found[chosen.recipe])
+    forget_rows(tools, material.proposal.id)
+    _finish(tools, job, material, chosen, manifests[chosen.recipe], found)
 
 
 def _begin(tools: Tools, job: Claimed) -> Material | None:
@@ -99,9 +112,29 @@ def _begin(tools: Tools, job: Claimed) -> Material | None:
         _end(tools, job, proposal_id, str(error))
         return None
     if material is None:
+        forget_rows(tools, proposal_id)
         with effect(tools, job, point="train"):
             return None
     return material
+
+
+def _made(child: _Child, material: Material, folder: Path) -> Answer | None:
+    """The candidates, whoever trains them; None when the job is over because somebody else does."""
+    trainer = trainer_of(material.settings.trainer)
+    inputs = _inputs(child.tools, material)
+    match trainer:
+        case CommandTrainer():
+            check_allowed(trainer, child.tools)
+            workshop = command_child.write_work(folder, trainer.argv, trainer.seconds)
+            (workshop / "rows.parquet").write_bytes(rows_bytes(material, material.cut))
+            given = json.dumps(given_of(material, material.cut) | {"seed": _seed(material)})
+            (workshop / "given.json").write_text(given, encoding="utf-8")
+            child.run(command_child.WORK, folder, limit_seconds=trainer.seconds + _GRACE_SECONDS)
+            return Answer(material=material, manifests=read_made(workshop, material, child.tools, inputs))
+        case WebhookTrainer():
+            return answer_of(child.tools, child.job, material, trainer, folder, inputs)
+        case _:
+            return Answer(material=material, manifests=_train(child, material, folder))
 
 
 def _train(child: _Child, material: Material, folder: Path) -> dict[str, Manifest]:
@@ -125,6 +158,7 @@ def _learned(tools: Tools, material: Material) -> dict[str, Any]:
     network: dict[str, Any] = {}
     if manifest.get("factory") in {*FACTORIES, *tools.factories}:
         network = {**manifest["settings"], "factory": manifest["factory"]}
+    network |= material.settings.network
     with transaction(tools.engine) as session:
         report = last_noise_report(session, champion, before=material.proposal.created_at)
     return {
@@ -148,6 +182,10 @@ def _compare(
     compared = dict(manifests)
     if material.champion.flavour != "none":
         compared = {"champion": Manifest.from_document(material.champion.manifest), **compared}
+    for name, manifest in compared.items():
+        check_files(
+            manifest, child.tools.store, version=f"the {name}" if name == "champion" else f"the {name} candidate"
+        )
     compare_child.write_work(
         folder, material.frame, material.y, held=material.held, manifests=compared,
         declared=material.schema, store=child.tools.store,
@@ -159,16 +197,17 @@ def _compare(
 
 
 def _finish(
-    tools: Tools, job: Claimed, material: Material, ruling: Ruling, manifest: Manifest, found: Measurements
-) -> None:
-    """The one effect: candidate, its campaign, gates, the proposal's next state, and the job's end."""
+    tools: Tools, job: Claimed, material: Material, ruling: Ruling, manifest: Manifest,
+    found: Mapping[str, Measurements],
+) -> None:  # fmt: skip
+    """The one effect: candidate, its campaign, gates, the proposal's next state, its shadow, and the job's end."""
     with effect(tools, job, point="train") as session:
         now = database_now(session)
         proposal, model = session.get_one(Proposal, material.proposal.id), session.get_one(Model, material.model.id)
         candidate = register_version(
             session, model, manifest=manifest, state="candidate", baseline=ruling.baseline, by=POLICY, now=now
         )
-        _store_campaign(session, candidate, material, found)
+        _store_campaign(session, candidate, material, found[ruling.recipe])
         values: dict[str, Any] = {
             "candidate_id": candidate.id,
             "gates": [gate.to_document() for gate in ruling.gates],
@@ -177,8 +216,21 @@ def _finish(
             "recipe": ruling.recipe,
         }
         to = ProposalState.AWAITING_PROMOTION if ruling.passed else ProposalState.FAILED
-        values |= {"expires_at": now + lifetime_of(model)} if ruling.passed else {"last_error": ruling.sentence}
+        patience = lifetime_of(model) + material.settings.shadow_windows * material.settings.width
+        values |= {"expires_at": now + patience} if ruling.passed else {"last_error": ruling.sentence}
         move(session, proposal, to, by=POLICY, now=now, sentence=ruling.sentence, **values)
+        if ruling.passed:
+            since = material.snapshot.window.end
+            begin_shadow(session, proposal, model, since=since, terms=_terms(material, found.get("champion")), now=now)
+
+
+def _terms(material: Material, champion: Measurements | None) -> Terms:
+    held = slice(material.cut, None)
+    return terms_of(
+        material.model.task, material.y[held], artefact=None if champion is None else champion.held,
+        score=None if material.score is None else material.score[held],
+        prediction=None if material.prediction is None else material.prediction[held],
+    )  # fmt: skip
 
 
 def _trained_on(material: Material) -> dict[str, Any]:
@@ -208,6 +260,7 @@ def _advance(tools: Tools, job: Claimed, material: Material, *states: ProposalSt
 
 
 def _end(tools: Tools, job: Claimed, proposal_id: int, sentence: str) -> None:
+    forget_rows(tools, proposal_id)
     with effect(tools, job, point="train") as session:
         proposal = session.get_one(Proposal, proposal_id)
         if proposal.state not in CLOSED:

@@ -36,6 +36,8 @@ HANDLERS = {  # imported when first needed: torch and Evidently cost seconds
     "report": "monitor.jobs.report:run",
     "retrain": "monitor.jobs.retrain:run",
     "promote": "monitor.jobs.promote:run",
+    "shadow": "monitor.jobs.shadow:run",
+    "champion_webhook": "monitor.jobs.champion_webhook:run",
     "retain": "monitor.jobs.retain:run",
     "wake": "monitor.jobs.wake:run",
 }

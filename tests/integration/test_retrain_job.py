@@ -73,8 +73,11 @@ def test_a_candidate_that_learned_the_new_world_awaits_promotion(engine: Engine,
         assert clean["low"] <= clean["value"] <= clean["high"]
         assert robust["metric"] == "robust_auc"
         names = {gate["name"] for gate in proposal.gates}
-        assert {"clean", "robust_auc_s2", "audit", "trigger_cleared"} <= names
+        assert {"clean", "robust_auc_s2", "audit", "trigger_cleared", "not_constant"} <= names
         assert all(gate["passed"] for gate in proposal.gates)
+        paired = {gate["name"] for gate in proposal.gates if "paired difference" in gate["sentence"]}
+        assert {"calibration", "mcc", "positive_rate", "precision_at_champion_recall"} <= paired
+        assert proposal.comparison["slices"] == []
         assert session.scalars(select(Job.state).where(Job.kind == "retrain")).all() == ["done"]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sqlalchemy import Engine, select, update
 from streamlit.testing.v1 import AppTest
@@ -11,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 import dashboard
 from dashboard import auth, place, queries
 from monitor.acts.retraining import expire_due
+from monitor.acts.shadow import Loss, ShadowVerdict, Terms, begin_shadow, conclude
 from monitor.db.checks import CheckRun, Finding
 from monitor.db.engine import transaction
 from monitor.db.jobs import Job
@@ -18,6 +20,7 @@ from monitor.db.registry import Model, Monitor, Version
 from monitor.db.retraining import Progress, Proposal
 from monitor.db.users import create_user
 from monitor.governance.roles import Actor, Role
+from monitor.performance.confidence_sequence import ConfidenceSequence
 from tests.seeded import populate
 from tests.unguarded import unguarded
 
@@ -329,3 +332,29 @@ def test_who_only_looks_cannot_run_a_stress_test(monkeypatch: pytest.MonkeyPatch
 def _campaign_jobs(engine: Engine) -> list[Job]:
     with transaction(engine) as session:
         return list(session.scalars(select(Job).where(Job.kind == "campaign")))
+
+
+@pytest.mark.usefixtures("fraud")
+def test_a_shadow_shows_what_it_has_come_to_before_the_buttons(engine: Engine):
+    with transaction(engine) as session:
+        proposal = session.scalars(select(Proposal)).one()
+        candidate = Version(
+            model_id=proposal.model_id, number=2, name="v2", state="candidate", flavour="none", manifest_sha256="1" * 64
+        )
+        session.add(candidate)
+        session.flush()
+        proposal.candidate_id = candidate.id
+        model = session.get_one(Model, proposal.model_id)
+        model.settings = {**model.settings, "shadow_windows": 3}
+        terms = Terms(loss=Loss.BRIER, champion_by="traces")
+        shadow = begin_shadow(session, proposal, model, since=proposal.created_at, terms=terms, now=proposal.created_at)
+        losses = np.random.default_rng(0).choice([-1.0, 0.0, 1.0], 4_000, p=[0.02, 0.9, 0.08])
+        sequence = ConfidenceSequence(lower=-1, upper=1).update(losses)
+        decisions = {"rows": 4_000, "changed": 80, "examples": ["d1-<b>7", "d1-8"]}
+        shadow.document = {**shadow.document, "sequence": sequence.to_document(), "decisions": decisions}
+        shadow.rows = 4_000
+        conclude(session, shadow, ShadowVerdict.WORSE, now=proposal.created_at)
+    words = said(view("retraining"))
+    assert "Shadow: worse" in words
+    assert "the candidate is worse than the champion" in words
+    assert "d1-<b>7" in words

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from monitor.governance import CandidateFigures, GateResult, all_passed, judge_gates
+from monitor.governance import CandidateFigures, FairnessFigure, GateResult, all_passed, judge_gates
 from monitor.performance import Measured
+from monitor.performance.fairness import Gap
 
 
 def _figure(value: float, name: str = "auroc", higher: bool = True) -> Measured:
@@ -82,3 +83,52 @@ def test_an_error_may_grow_by_half_a_percent():
 
 def test_no_gates_at_all_is_no_pass():
     assert not all_passed(())
+
+
+def test_a_candidate_that_says_the_same_of_every_row_is_refused_in_a_sentence():
+    assert _judge(replace(CANDIDATE, spread=0.2))["not_constant"].passed
+    refused = _judge(replace(CANDIDATE, spread=0.0))["not_constant"]
+    assert not refused.passed
+    assert refused.sentence == ("The candidate says the same of all 2,000 held-out rows: a constant model is refused.")
+
+
+def test_a_paired_interval_lies_around_the_candidates_value_and_does_not_gate():
+    gates = judge_gates(
+        CHAMPION, CANDIDATE, clean_difference=_figure(0.06), trigger_cleared=True, trigger_sentence="Clear.",
+        differences={"robust_auc_s2": (-0.02, 0.3), "latency": (0.0, 0.0)},
+    )  # fmt: skip
+    robust = next(gate for gate in gates if gate.name == "robust_auc_s2")
+    assert (robust.low, robust.high) == pytest.approx((0.59, 0.91))
+    assert robust.passed  # the limit .61 is held against .78 itself
+    assert robust.sentence == ("Robust AUC at S2 0.61 → 0.78 (at least 0.61) (paired difference +0.17 [-0.02, +0.3]).")
+
+
+def _gap(value: float) -> Gap:
+    return Gap(
+        feature="channel", rate="positive rate", value=value, lowest="= web", lowest_rate=0.1, highest="= app",
+        highest_rate=0.1 + value,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("now", "passed"), [(0.031, True), (0.0312, False), (0.0, True)])
+def test_a_gap_between_groups_may_grow_by_two_points(now, passed):
+    figure = FairnessFigure(
+        feature="channel", rate="positive rate", champion=_gap(0.011), candidate=_gap(now), difference=(-0.01, 0.03)
+    )
+    gate = judge_gates(
+        CHAMPION, CANDIDATE, clean_difference=_figure(0.06), trigger_cleared=True, trigger_sentence="Clear.",
+        fairness=[figure],
+    )[-3]  # fmt: skip
+    assert (gate.name, gate.passed) == ("fairness_positive_rate:channel", passed)
+    assert "): channel = web 0.1, channel = app " in gate.sentence
+
+
+def test_a_gap_that_could_not_be_measured_is_not_known_to_be_good():
+    figure = FairnessFigure(feature="channel", rate="true-positive rate", champion=_gap(0.01), candidate=None)
+    gates = judge_gates(
+        CHAMPION, CANDIDATE, clean_difference=_figure(0.06), trigger_cleared=True, trigger_sentence="Clear.",
+        fairness=[figure],
+    )  # fmt: skip
+    failed = [gate for gate in gates if not gate.passed]
+    assert [gate.name for gate in failed] == ["fairness_true_positive_rate:channel"]
+    assert "fewer than two groups have rows enough" in failed[0].sentence

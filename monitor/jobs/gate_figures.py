@@ -1,0 +1,163 @@
+"""What gates say beyond point values: paired intervals, gaps between groups, and slices in which a candidate loses."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from monitor.governance import FairnessFigure
+from monitor.jobs.compare_child import Measurements
+from monitor.performance.fairness import Rate, enough, gap_on, largest_gap, rates
+from monitor.performance.groups import groups_of
+from monitor.performance.intervals import IndexArray, Interval
+from monitor.performance.metrics import auroc, brier_rows, mcc, precision, recall
+from monitor.performance.paired import paired_intervals
+from monitor.performance.slices import worse_slices
+from monitor.schema import FloatArray, Schema
+
+_BINS = 10
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shown:
+    """One version on the held-out rows: its scores or values (n,), None where it reports classes alone, and decisions.
+
+    Decisions are classes 0 and 1 by the version's own threshold, or the values themselves.
+    """
+
+    said: FloatArray | None
+    decided: FloatArray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SideBySide:
+    """Champion (`old`) and candidate (`new`) on the same held-out rows with their truth, shapes (n,)."""
+
+    frame: pd.DataFrame
+    schema: Schema
+    y: FloatArray
+    old: Shown
+    new: Shown
+    classes: bool
+
+    def losses(self) -> tuple[str, FloatArray, FloatArray]:
+        """What a row costs in words, for the champion and for the candidate."""
+        y, old, new = self.y, self.old, self.new
+        if not self.classes:
+            return "mean absolute error", np.abs(y - old.decided), np.abs(y - new.decided)
+        if old.said is not None and new.said is not None:
+            return "mean squared error of the probability", brier_rows(y, old.said), brier_rows(y, new.said)
+        return "share of wrong decisions", _wrong(y, old), _wrong(y, new)
+
+
+def _wrong(y: FloatArray, one: Shown) -> FloatArray:
+    return np.asarray(y != one.decided, dtype=np.float64)
+
+
+def differences_of(both: SideBySide, champion: Measurements | None, candidate: Measurements) -> dict[str, Interval]:
+    """Paired intervals of candidate minus champion by gate, for each gate whose figure is one of shared rows."""
+    found = _clean_differences(both) if both.classes else {}
+    return found if champion is None else found | _attacked_differences(both, champion, candidate)
+
+
+def _clean_differences(both: SideBySide) -> dict[str, Interval]:
+    y, old, new = both.y, both.old.decided, both.new.decided
+
+    def differences(rows: IndexArray) -> dict[str, float]:
+        truth, before, now = y[rows], old[rows], new[rows]
+        found = {
+            "positive_rate": float(now.mean() - before.mean()),
+            "mcc": mcc(truth, now) - mcc(truth, before),
+        }
+        if both.old.said is None or both.new.said is None:
+            return found
+        said, says = both.old.said[rows], both.new.said[rows]
+        wanted = recall(truth, before)
+        return found | {
+            "calibration": calibration_error(truth, says) - calibration_error(truth, said),
+            "precision_at_champion_recall": precision_at_recall(truth, says, wanted)
+            - precision_at_recall(truth, said, wanted),
+        }
+
+    return paired_intervals(differences, y)
+
+
+def _attacked_differences(both: SideBySide, champion: Measurements, candidate: Measurements) -> dict[str, Interval]:
+    """Of worst-case figures, where both were attacked on the same rows."""
+    if not np.array_equal(champion.attacked_rows, candidate.attacked_rows):
+        return {}
+    y = both.y[candidate.attacked_rows]
+    old, new = champion.attacked, candidate.attacked
+    if not both.classes:
+        before, now = np.abs(old - y), np.abs(new - y)
+        return paired_intervals(
+            lambda rows: {"robust_error_s2": float(now[rows].mean() - before[rows].mean())}, np.zeros(y.size)
+        )
+    if champion.threshold is None or candidate.threshold is None:
+        return {}
+    found, finds = (old > champion.threshold).astype(float), (new > candidate.threshold).astype(float)
+    return paired_intervals(
+        lambda rows: {
+            "robust_auc_s2": auroc(y[rows], new[rows]) - auroc(y[rows], old[rows]),
+            "worst_recall_s2": recall(y[rows], finds[rows]) - recall(y[rows], found[rows]),
+        },
+        y,
+    )
+
+
+def fairness_of(both: SideBySide, features: Iterable[str]) -> tuple[FairnessFigure, ...]:
+    """The widest gap of each rate between groups of each feature, with the paired interval of how it changed."""
+    found = []
+    for feature in features:
+        before, now = (rates(both.y, one.decided, classes=both.classes) for one in (both.old, both.new))
+        for old, new in zip(before, now, strict=True):
+            found.append(_fairness(both, feature, old, new))
+    return tuple(found)
+
+
+def _fairness(both: SideBySide, feature: str, old: Rate, new: Rate) -> FairnessFigure:
+    known = groups_of(both.frame, both.schema, feature) if feature in both.schema.names else ()
+    groups = enough(known, new)
+    figure = FairnessFigure(
+        feature=feature, rate=new.name, champion=largest_gap(groups, old), candidate=largest_gap(groups, new),
+        unit=1.0 if both.classes else float(old.values.mean()),
+    )  # fmt: skip
+    if figure.candidate is None:
+        return figure
+    intervals = paired_intervals(
+        lambda rows: {"gap": gap_on(groups, new, rows) - gap_on(groups, old, rows)},
+        both.y if both.classes else np.zeros(both.y.size),
+    )
+    return FairnessFigure(**{**vars(figure), "difference": intervals.get("gap")})
+
+
+def slices_of(both: SideBySide) -> list[dict[str, Any]]:
+    """The levels and quarters of features in which the candidate is significantly worse, the worst first."""
+    loss, old, new = both.losses()
+    groups = [group for name in both.schema.names for group in groups_of(both.frame, both.schema, name)]
+    return [found.to_document() for found in worse_slices(groups, old, new, loss=loss)]
+
+
+def calibration_error(y: FloatArray, score: FloatArray) -> float:
+    """Expected calibration error over ten bins of equal size, less the gap that chance alone makes.
+
+    >>> rng = np.random.default_rng(0)
+    >>> score = rng.uniform(size=20_000)
+    >>> calibration_error((rng.uniform(size=20_000) < score).astype(float), score) < 0.01
+    True
+    """
+    total = 0.0
+    for rows in np.array_split(np.argsort(score, kind="stable"), _BINS):
+        share = float(y[rows].mean())
+        gap = (share - float(score[rows].mean())) ** 2 - share * (1 - share) / max(rows.size - 1, 1)
+        total += rows.size / y.size * max(gap, 0.0) ** 0.5
+    return total
+
+
+def precision_at_recall(y: FloatArray, score: FloatArray, wanted: float) -> float:
+    """The precision at the highest threshold at which at least `wanted` of the positives are found."""
+    positives = np.sort(score[y == 1])[::-1]
+    place = min(max(int(np.ceil(wanted * positives.size)) - 1, 0), positives.size - 1)
+    return precision(y, (score >= positives[place]).astype(np.float64))
