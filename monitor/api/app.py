@@ -6,7 +6,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from monitor.acts import retraining as acts
-from monitor.api import deciding, evidently
+from monitor.api import deciding, evidently, people
 from monitor.api.asking import NotSignedIn, Open, Someone
 from monitor.api.bodies import ChampionOut, Decision, Done, ModelOut, RollBack, VerdictOut
 from monitor.db.engine import database_now
@@ -37,6 +37,7 @@ def api(engine: Engine) -> FastAPI:
     app.include_router(routes)
     app.include_router(evidently.routes)
     app.include_router(deciding.routes)
+    app.include_router(people.routes)
     return app
 
 
@@ -49,6 +50,7 @@ def list_models(actor: Someone, session: Open) -> list[ModelOut]:
             proposal=row.proposal_id,
         )
         for row in overview(session).rows
+        if actor.model in (None, row.name)
     ]  # fmt: skip
 
 
