@@ -40,6 +40,10 @@ class Settings(BaseSettings):
         default=(), description="import strings of the torch factories (`net:build`) that versions may name"
     )
 
+    audit_sink: Path | None = Field(
+        default=None, description="where signed heads of the audit trail go; better not on the database's machine"
+    )
+
     @property
     def artifact_dir(self) -> Path:
         return self.home / "artifacts"

@@ -6,7 +6,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from monitor.acts import retraining as acts
-from monitor.api import deciding, evidently, people
+from monitor.api import deciding, evidently, people, trail
 from monitor.api.asking import NotSignedIn, Open, Someone
 from monitor.api.bodies import ChampionOut, Decision, Done, ModelOut, RollBack, VerdictOut
 from monitor.db.engine import database_now
@@ -38,6 +38,7 @@ def api(engine: Engine) -> FastAPI:
     app.include_router(evidently.routes)
     app.include_router(deciding.routes)
     app.include_router(people.routes)
+    app.include_router(trail.routes)
     return app
 
 

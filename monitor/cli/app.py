@@ -8,6 +8,7 @@ os.environ.setdefault("DO_NOT_TRACK", "1")  # before any library of the platform
 import typer
 
 from monitor.cli import (
+    audit,
     calendar,
     checking,
     database,
@@ -45,6 +46,7 @@ app.add_typer(deciding.alert, name="alert")
 app.add_typer(calendar.app, name="calendar")
 app.add_typer(segments.app, name="segment")
 app.add_typer(threats.app, name="threat")
+app.add_typer(audit.app, name="audit")
 
 USER_ERROR = 2
 

@@ -291,7 +291,10 @@ def reset(home: HomeOption = None, yes: Annotated[bool, typer.Option("--yes", he
         raise typer.Exit(1)
     supervisor.stop_supervisor(settings)
     stop_embedded(settings)
-    for name in ("artifacts", "logs", "run", "postgres", "demo", "campaigns"):
+    stored = ["artifacts", "logs", "run", "postgres", "demo", "campaigns"]
+    if not settings.database_url:
+        stored.append("audit")  # heads of a trail that is gone with its database
+    for name in stored:
         shutil.rmtree(settings.home / name, ignore_errors=True)
     say(f"deleted what Holdfast stored under {settings.home}")
 
