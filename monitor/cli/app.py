@@ -13,15 +13,18 @@ from monitor.cli import (
     checking,
     database,
     deciding,
+    freezing,
     look,
     models,
     monitors,
     platform,
     processes,
+    proposals,
     report,
     segments,
     stressing,
     threats,
+    voting,
 )
 from monitor.cli.demo import command as demo
 from monitor.errors import HoldfastError
@@ -34,8 +37,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (demo, platform, look, models, checking, stressing, processes):
+for group in (demo, platform, look, models, checking, stressing, freezing, processes):
     group.register(app)
+app.command()(voting.rollback)
 app.add_typer(database.app, name="db")
 app.add_typer(models.app, name="model")
 app.add_typer(models.routes, name="route")
@@ -46,6 +50,7 @@ app.add_typer(deciding.alert, name="alert")
 app.add_typer(calendar.app, name="calendar")
 app.add_typer(segments.app, name="segment")
 app.add_typer(threats.app, name="threat")
+app.add_typer(proposals.app, name="proposal")
 app.add_typer(audit.app, name="audit")
 
 USER_ERROR = 2
