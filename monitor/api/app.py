@@ -6,7 +6,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from monitor.acts import retraining as acts
-from monitor.api import deciding, evidently, people, trail
+from monitor.api import deciding, evidently, people, registry, trail
 from monitor.api.asking import NotSignedIn, Open, Someone
 from monitor.api.bodies import ChampionOut, Decision, Done, ModelOut, RollBack, VerdictOut
 from monitor.db.engine import database_now
@@ -39,6 +39,7 @@ def api(engine: Engine) -> FastAPI:
     app.include_router(deciding.routes)
     app.include_router(people.routes)
     app.include_router(trail.routes)
+    app.include_router(registry.routes)
     return app
 
 

@@ -24,6 +24,8 @@ from monitor.cli import (
     segments,
     stressing,
     threats,
+    tokens,
+    users,
     voting,
 )
 from monitor.cli.demo import command as demo
@@ -51,6 +53,8 @@ app.add_typer(calendar.app, name="calendar")
 app.add_typer(segments.app, name="segment")
 app.add_typer(threats.app, name="threat")
 app.add_typer(proposals.app, name="proposal")
+app.add_typer(users.app, name="user")
+app.add_typer(tokens.app, name="token")
 app.add_typer(audit.app, name="audit")
 
 USER_ERROR = 2
