@@ -26,7 +26,7 @@ def request_retraining(
         NotAllowed: `by` may not ask for a retraining.
         BadInput: no reason is given.
         NotEnoughData: no window of the champion has been judged, so there is nothing to show.
-        StaleDecision: the model is frozen, or has an open proposal.
+        StaleDecision: the model has an open proposal, or takes none.
     """
     authorize(by, Action.REQUEST_RETRAINING)
     if not reason.strip():
@@ -34,8 +34,6 @@ def request_retraining(
     standing = open_proposal(session, model)
     if standing is not None:
         raise _taken(model, standing)
-    if model.frozen:
-        raise StaleDecision(f"model {model.name} is frozen: unfreeze it before asking for a retraining")
     serving = champion(session, model)
     judged = newest_verdicts(session, serving.id, most=1)
     if not judged:

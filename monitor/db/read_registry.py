@@ -11,6 +11,8 @@ from sqlalchemy.orm import Session
 from monitor.db.registry import Model, Version, model_named, versions
 from monitor.db.retraining import Freeze, Proposal
 
+_PRIVATE = ("champion_webhook", "trainer")
+
 
 @dataclass(frozen=True, kw_only=True)
 class VersionEntry:
@@ -107,7 +109,7 @@ def model_entries(session: Session) -> tuple[ModelEntry, ...]:
     return tuple(
         ModelEntry(
             name=row.name, owner=row.owner, task=row.task, tier=row.tier, solo=row.solo, frozen=row.frozen,
-            retired_at=row.retired_at, settings=row.settings,
+            retired_at=row.retired_at, settings=_without_secrets(row.settings),
         )
         for row in rows
     )  # fmt: skip
@@ -116,6 +118,11 @@ def model_entries(session: Session) -> tuple[ModelEntry, ...]:
 def all_frozen(session: Session) -> bool:
     """Whether every automatic act is stopped, for all models."""
     return session.scalar(select(Freeze.id).where(Freeze.lifted_at.is_(None)).limit(1)) is not None
+
+
+def _without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Addresses of the owner's own services may hold keys: whether there is one is all that others read."""
+    return {name: "declared" if name in _PRIVATE and value else value for name, value in settings.items()}
 
 
 def _entry(version: Version, proposal: Proposal | None, names: Mapping[int, str]) -> VersionEntry:

@@ -218,10 +218,10 @@ def test_the_api_lists_and_exports_the_trail_for_auditors_alone(
     assert {client.get(path).status_code for path in ("/v1/audit", "/v1/audit/export")} == {403}
     with transaction(engine) as session:
         session.execute(text("""UPDATE users SET roles = '["auditor"]'"""))
-    acts(engine, 2, model="fraud")
-    listed = client.get("/v1/audit?model=fraud&last=1").json()
-    assert [(one["number"], one["actor"]) for one in listed] == [(2, "ann")]
-    exported = client.get("/v1/audit/export")
+    acts(engine, 2, model="credit")
+    listed = client.get("/v1/audit?model=credit&last=1").json()
+    assert [(one["subject"], one["actor"]) for one in listed] == [("model:1", "ann")]
+    exported = client.get("/v1/audit/export?model=credit")
     assert exported.headers["content-disposition"] == 'attachment; filename="audit.jsonl"'
     assert len(exported.text.splitlines()) == 4
     assert client.get("/v1/audit/export?format=csv&actor=nobody").text.count("\r\n") == 1

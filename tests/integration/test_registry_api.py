@@ -11,9 +11,10 @@ from sqlalchemy.orm import Session
 from monitor.db.engine import transaction
 from monitor.db.read_registry import registry_page
 from monitor.db.registry import FeatureSchema, Version
-from monitor.db.retraining import Freeze, Proposal
+from monitor.db.retraining import Proposal
 from monitor.db.traces import create_trace_tables
 from monitor.governance.bundle import check_bundle
+from tests.integration.test_audit_commands import tamper
 from tests.integration.test_door import Browser, client, seeded, stranger  # noqa: F401  (fixtures)
 from tests.integration.test_people import program
 from tests.seeded import Seeded
@@ -52,8 +53,7 @@ def test_the_page_says_who_serves_what_is_kept_and_what_is_frozen(session: Sessi
     assert page.headline == "v1 of fraud serves; 1 other version is kept"
     assert [one.origin for one in page.versions] == ["proposal #1: hardened, over v1", "registered by hand"]
     assert not page.everything_frozen
-    with transaction(engine) as other:
-        other.add(Freeze(frozen_by="omar", reason="incident"))
+    tamper(engine, "INSERT INTO freezes (frozen_by, reason) VALUES ('omar', 'incident')")
     assert registry_page(session, "fraud").everything_frozen
 
 
