@@ -39,8 +39,8 @@ def _filters(page: AuditPage) -> Chosen:
         model = _choice("Model", "model", page.models)
         actor = _choice("Who", "who", page.actors)
         action = _choice("Act", "act", page.actions)
-        since = st.date_input("Since (UTC)", value=None, key="since", bind="query-params", width=150)
-        until = st.date_input("Until (UTC)", value=None, key="until", bind="query-params", width=150)
+        since = st.date_input("Since (UTC)", value=None, key="since", bind="query-params", width=140)
+        until = st.date_input("Until (UTC)", value=None, key="until", bind="query-params", width=140)
     end = _midnight(until) + timedelta(days=1) if isinstance(until, date) else None
     return Chosen(
         model=model, actor=actor, action=action, since=_midnight(since) if isinstance(since, date) else None, until=end
@@ -50,7 +50,7 @@ def _filters(page: AuditPage) -> Chosen:
 def _choice(label: str, key: str, known: tuple[str, ...]) -> str | None:
     options = [ALL, *known]
     asked = st.query_params.get(key, ALL)
-    chosen = st.selectbox(label, options, index=options.index(asked) if asked in options else 0, width=190)
+    chosen = st.selectbox(label, options, index=options.index(asked) if asked in options else 0, width=180)
     if chosen == ALL:
         st.query_params.pop(key, None)
         return None

@@ -29,7 +29,7 @@ def _people(page: PeoplePage) -> None:
         hide_index=True,
     )
     change, add = st.columns(2)
-    with add, st.form("add-person"):
+    with add, st.form("add-person", clear_on_submit=True):
         st.markdown("**Add a person**")
         st.text_input("Name", key="person-name", max_chars=100)
         st.multiselect("Roles", [role.value for role in Role], key="person-roles")
@@ -60,7 +60,7 @@ def _tokens(tokens: Sequence[TokenLine], models: Sequence[ModelEntry]) -> None:
     else:
         st.caption("No program holds a token yet.")
     make, revoke = st.columns(2)
-    with make, st.form("create-token"):
+    with make, st.form("create-token", clear_on_submit=True):
         st.markdown("**Create a token**")
         st.caption("A program sends it as `Authorization: Bearer TOKEN`. It operates and reads; votes are people's.")
         st.text_input("Name", key="token-name", max_chars=100)
@@ -130,16 +130,17 @@ page = None if refused else queries.people_page()
 st.title(page.headline if page is not None else "People and tokens are an admin's; models are shown to all")
 actions.show_notice()
 administration.show_secret()
-people, tokens, declared = st.tabs(["People", "Tokens", "Models"], key="about", on_change="rerun", bind="query-params")
-with people:
+names = ["Models", "People", "Tokens"] if refused else ["People", "Tokens", "Models"]
+tabs = dict(zip(names, st.tabs(names, key="about", on_change="rerun", bind="query-params"), strict=True))
+with tabs["People"]:
     if page is None:
         states.not_allowed(refused)
     else:
         _people(page)
-with tokens:
+with tabs["Tokens"]:
     if page is None:
         states.not_allowed(refused)
     else:
         _tokens(page.tokens, models)
-with declared:
+with tabs["Models"]:
     _models(models)
