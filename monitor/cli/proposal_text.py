@@ -69,8 +69,10 @@ def data_words(snapshot: Mapping[str, Any]) -> str:
 
 def shadow_words(shadow: Shadow) -> str:
     """How far the comparison on live traces is, and what it says."""
-    until = shadow.until or shadow.since
-    words = f"{shadow.state}, {shadow.rows:,} rows, {shadow.since:%-d %b %Y} to {until:%-d %b %Y}"
+    until, decisions = shadow.until or shadow.since, shadow.document.get("decisions") or {}
+    words = f"{shadow.state}, {shadow.rows:,} labelled rows, {shadow.since:%-d %b %Y} to {until:%-d %b %Y}"
+    if decisions.get("rows"):
+        words += f", {decisions['changed'] / decisions['rows']:.1%} of {decisions['rows']:,} decisions change"
     return f"{words}. {shadow.document.get('sentence') or ''}".rstrip(". ")
 
 

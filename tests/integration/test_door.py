@@ -47,6 +47,9 @@ class Browser:
     def delete(self, path: str) -> httpx.Response:
         return self._send("DELETE", path)
 
+    def send(self, method: str, path: str, **sent: Any) -> httpx.Response:
+        return self._send(method, path, **sent)
+
     def _send(self, method: str, path: str, **sent: Any) -> httpx.Response:
         async def send() -> httpx.Response:
             transport = httpx.ASGITransport(app=self.app)

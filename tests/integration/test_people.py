@@ -1,5 +1,6 @@
 """Accounts and tokens: who may change them, over the acts and over HTTP; what a program may never do."""
 
+import re
 from datetime import timedelta
 from pathlib import Path
 from threading import Barrier, Thread
@@ -10,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from monitor.acts.tokens import create_token, revoke_token
 from monitor.acts.users import change_roles, create_person, disable, enable, invite, set_password
+from monitor.api.app import api as monitor_api
 from monitor.db.audit import entries
 from monitor.db.engine import transaction
 from monitor.db.tokens import token_actor
@@ -191,6 +193,18 @@ def test_a_token_for_one_model_reaches_that_model_alone(api: Browser, engine: En
     assert api.post(f"/v1/proposals/{own}/approve", json=vote, headers=headers).status_code == 409
     assert api.post(f"/v1/alerts/{seeded.alert.id}/wake", headers=headers).status_code == 403
     assert api.post(f"/v1/proposals/{'9' * 30}/approve", json=vote, headers=headers).status_code in (403, 422)
+
+
+def test_every_route_refuses_a_token_of_another_model(api: Browser, engine: Engine, seeded: Seeded):
+    headers, asked = program(engine, model="credit"), 0
+    known = {"name": "fraud", "proposal_id": str(seeded.proposal.id), "alert_id": str(seeded.alert.id)}
+    for path, methods in monitor_api(engine).openapi()["paths"].items():
+        filled = re.sub(r"\{(\w+)\}", lambda part: known.get(part[1], "1"), path)
+        for method in {method.upper() for method in methods} if path != "/models" else ():
+            answer = api.send(method, f"/v1{filled}", headers=headers, json={})
+            assert answer.status_code in (401, 403), (method, path, answer.text)
+            asked += 1
+    assert asked > 40
 
 
 def test_a_revoked_an_expired_and_a_forged_token_are_refused_on_the_next_request(

@@ -14,13 +14,13 @@ from monitor.db.audit import entries
 from monitor.db.engine import database_now, transaction
 from monitor.db.jobs import Job
 from monitor.db.registry import FeatureSchema, Model
-from monitor.db.retraining import Progress, Proposal, Vote
+from monitor.db.retraining import Progress, Proposal, Shadow, Vote
 from monitor.db.traces import create_trace_tables
 from monitor.db.users import create_user
 from monitor.governance import POLICY, ProposalState
 from tests.commands import Commands
 from tests.integration.test_door import Browser, client, seeded, stranger  # noqa: F401  (fixtures)
-from tests.seeded import Seeded
+from tests.seeded import START, Seeded
 
 GATES = [
     {"name": "clean", "value": -0.002, "limit": -0.005, "passed": True, "sentence": "Clean auroc 0.842 → 0.840."},
@@ -85,6 +85,19 @@ def test_gates_that_failed_come_first_and_what_gets_worse_is_said(
     assert f"WORSE    Clean auroc 0.842 → 0.840.{' Robust AUC 0.61 → 0.50.' if missed else ''}" in text
     assert "VOTE     ben approved the training" in text
     assert holdfast("proposal", "follow", 1).code == (1 if missed else 0)
+
+
+def test_a_shadow_is_told_with_the_share_of_decisions_that_change(holdfast: Commands, engine: Engine, seeded: Seeded):  # noqa: F811
+    found = {"sentence": "No worse by more than 0.005.", "decisions": {"rows": 2_000, "changed": 36}}
+    with transaction(engine) as session:
+        session.add(
+            Shadow(
+                proposal_id=1, champion_id=seeded.champion.id, candidate_id=seeded.champion.id, state="decided",
+                rows=1_900, since=START, until=START + timedelta(days=1), document=found,
+            )
+        )  # fmt: skip
+    told = "SHADOW   decided, 1,900 labelled rows, 1 Mar 2026 to 2 Mar 2026, 1.8% of 2,000 decisions change. No worse"
+    assert told in holdfast.well("proposal", "show", 1)
 
 
 def test_a_vote_is_a_named_persons_on_evidence_that_they_name(
