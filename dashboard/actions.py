@@ -17,14 +17,16 @@ Act = Callable[[Session, Actor, datetime], str]
 _NOTICE = "notice"
 
 
-def perform(act: Act) -> None:
-    """Do it or do nothing; either way the next run says in a sentence what came of it."""
+def perform(act: Act) -> bool:
+    """Do it or do nothing, and whether it was done; the next run says in a sentence what came of it."""
+    done = False
     try:
         actor = auth.current_actor()
         if actor is None:
-            return  # the next run shows the sign-in page
+            return False  # the next run shows the sign-in page
         with transaction(place.engine()) as session:
             sentence = act(session, actor, database_now(session))
+        done = True
         st.session_state[_NOTICE] = (True, sentence)
     except HoldfastError as error:
         st.session_state[_NOTICE] = (False, str(error))
@@ -32,6 +34,7 @@ def perform(act: Act) -> None:
         logging.getLogger(__name__).error("an act failed: %s", error)
         st.session_state[_NOTICE] = (False, "The database did not answer, and nothing was changed. Try again.")
     queries.forget()
+    return done
 
 
 def show_notice(*, toast: bool = False) -> None:

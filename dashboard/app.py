@@ -18,6 +18,9 @@ PAGES = {
     "robustness": ("Robustness", ":material/shield:"),
     "alerts": ("Alerts", ":material/notifications:"),
     "retraining": ("Retraining", ":material/model_training:"),
+    "registry": ("Registry", ":material/inventory_2:"),
+    "audit": ("Audit", ":material/history:"),
+    "settings": ("Settings", ":material/settings:"),
 }
 
 

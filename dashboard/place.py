@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
+from monitor.db.audit_heads import Keeper
 from monitor.db.embedded import running
 from monitor.db.engine import make_engine
 from monitor.errors import Unavailable
@@ -18,6 +19,7 @@ class Place:
 
     database_url: str
     artifact_dir: Path
+    keeper: Keeper | None = None  # where signed heads of the audit trail are
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Place":
@@ -27,7 +29,8 @@ class Place:
             raise Unavailable(
                 f"expected a database: set DATABASE_URL, or start the one of {settings.home} with `holdfast up`"
             )
-        return cls(database_url=url, artifact_dir=settings.artifact_dir)
+        keeper = Keeper.of(settings.home, settings.audit_sink)
+        return cls(database_url=url, artifact_dir=settings.artifact_dir, keeper=keeper)
 
 
 class _Chosen:

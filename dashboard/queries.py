@@ -10,11 +10,14 @@ from dashboard import place
 from monitor.acts import baselines
 from monitor.db import (
     read_alerts,
+    read_audit,
     read_declared,
     read_drift,
     read_evidently,
     read_model,
     read_overview,
+    read_people,
+    read_registry,
     read_retraining,
     read_robustness,
     read_shadow,
@@ -64,6 +67,11 @@ alert_page = _now(read_alerts.alert_page)
 proposals = _kept(read_retraining.proposals)
 proposal_page = _now(read_retraining.proposal_page)
 shadow_page = _now(read_shadow.shadow_page)
+registry_page = _now(read_registry.registry_page)
+model_entries = _kept(read_registry.model_entries)
+audit_page = _now(read_audit.audit_page)
+verify_trail = _now(read_audit.verify_trail)
+people_page = _now(read_people.people_page)
 
 
 def forget() -> None:

@@ -44,6 +44,13 @@ def not_allowed(sentence: str) -> None:
     st.caption(f":material/lock: {sentence}")
 
 
+def forbidden(title: str, sentence: str) -> NoReturn:
+    """A whole page that is somebody else's, and nothing after it."""
+    st.title(title)
+    not_allowed(sentence)
+    st.stop()
+
+
 def sign_in() -> None:
     """The page of everyone without a session."""
     st.title("Sign in to Holdfast")

@@ -12,12 +12,14 @@ from sqlalchemy import Engine
 
 from monitor.acts.envelopes import decide_due
 from monitor.acts.retraining import expire_due
+from monitor.db.audit_heads import Keeper, sign_newest
 from monitor.db.engine import database_now, transaction
 from monitor.db.jobs import reap
 from monitor.jobs.nights import plan_nights
 from monitor.jobs.plan import plan
 
 log = structlog.get_logger()
+SIGN_SECONDS = 300.0
 
 
 def tick(engine: Engine) -> None:
@@ -65,19 +67,33 @@ _ACTS: dict[str, Callable[[Engine], None]] = {
 }
 
 
-def start(engine: Engine, *, every_seconds: float = 1.0) -> BackgroundScheduler:
+def keep_head(engine: Engine, keeper: Keeper) -> None:
+    """Sign the newest entry of the audit trail where it grew; nothing that goes wrong may stop the clock."""
+    try:
+        with transaction(engine) as session:
+            sign_newest(session, keeper)
+    except Exception as error:
+        log.error("the head of the audit trail was not signed", error=f"{type(error).__name__}: {error}")
+
+
+def start(engine: Engine, *, every_seconds: float = 1.0, keeper: Keeper | None = None) -> BackgroundScheduler:
     """A running clock in a thread of its own; `shutdown()` ends it."""
     clock = BackgroundScheduler(timezone="UTC")
     clock.add_job(
         tick, "interval", seconds=every_seconds, args=[engine], id="tick", coalesce=True, max_instances=1,
         misfire_grace_time=None,
     )  # fmt: skip
+    if keeper is not None:
+        clock.add_job(
+            keep_head, "interval", seconds=SIGN_SECONDS, args=[engine, keeper], id="keep_head", coalesce=True,
+            max_instances=1, misfire_grace_time=None,
+        )  # fmt: skip
     clock.start()
     return clock
 
 
-def run(engine: Engine, *, every_seconds: float = 1.0, stop: threading.Event) -> None:
+def run(engine: Engine, *, every_seconds: float = 1.0, stop: threading.Event, keeper: Keeper | None = None) -> None:
     """Ring until `stop` is set."""
-    clock = start(engine, every_seconds=every_seconds)
+    clock = start(engine, every_seconds=every_seconds, keeper=keeper)
     stop.wait()
     clock.shutdown()

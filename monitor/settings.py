@@ -49,6 +49,10 @@ class Settings(BaseSettings):
         default=None, description="what the webhooks that tell which version should serve are signed with"
     )
 
+    audit_sink: Path | None = Field(
+        default=None, description="where signed heads of the audit trail go; better not on the database's machine"
+    )
+
     @property
     def artifact_dir(self) -> Path:
         return self.home / "artifacts"

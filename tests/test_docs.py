@@ -45,6 +45,14 @@ def test_every_option_of_stress_is_documented():
     assert {name for name in options if f"`{name}" not in page} == set()
 
 
+def test_every_command_of_governance_is_documented():
+    pages = "".join((DOCS / "how-to" / name).read_text() for name in ("govern.md", "audit.md"))
+    groups = typer.main.get_command(app).commands
+    named = [f"holdfast {name}" for name in ("rollback", "freeze", "unfreeze")]
+    named += [f"{group} {name}" for group in ("proposal", "user", "token", "audit") for name in groups[group].commands]
+    assert [name for name in named if name not in pages] == []
+
+
 def test_every_decision_note_is_numbered_once():
     numbers = [path.name[:4] for path in sorted((DOCS / "decisions").glob("0*.md"))]
     assert numbers == [f"{n:04d}" for n in range(1, len(numbers) + 1)]

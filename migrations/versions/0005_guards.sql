@@ -96,6 +96,11 @@ CREATE FUNCTION guard.inside_envelope(proposal public.proposals, tier bigint) RE
   )
 $$;
 
+-- The gates but the one of the shadow, which may end while people decide.
+CREATE FUNCTION guard.gates_at_vote(gates jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
+  SELECT jsonb_path_query_array(gates, '$[*] ? (!(@.name == "shadow"))')
+$$;
+
 CREATE FUNCTION guard.audit_append() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
   last text;
@@ -132,8 +137,9 @@ BEGIN
     PERFORM guard.refuse(format('the evidence of proposal %s was written when it was proposed and stays', OLD.id));
   END IF;
   IF OLD.state IN ('awaiting_promotion', 'promoted', 'observing', 'confirmed', 'rolled_back')
-     AND (NEW.candidate_id, NEW.gates, NEW.recipe, NEW.snapshot)
-     IS DISTINCT FROM (OLD.candidate_id, OLD.gates, OLD.recipe, OLD.snapshot)
+     AND (NEW.candidate_id, guard.gates_at_vote(NEW.gates), NEW.recipe, NEW.snapshot)
+     IS DISTINCT FROM (OLD.candidate_id, guard.gates_at_vote(OLD.gates), OLD.recipe, OLD.snapshot)
+     OR OLD.gates @> '[{"name": "shadow"}]' AND NEW.gates <> OLD.gates
      OR OLD.state = 'awaiting_promotion' AND NEW.comparison <> OLD.comparison THEN
     PERFORM guard.refuse(
       format('the candidate and the gates of proposal %s are what people decide on and stay', OLD.id));
@@ -171,6 +177,9 @@ BEGIN
     SELECT FROM public.votes WHERE proposal_id = NEW.id AND decision = 'reject'
   ) THEN
     PERFORM guard.refuse(format('proposal %s has no vote that rejects it', NEW.id));
+  END IF;
+  IF NEW.state = 'promoted' AND jsonb_path_exists(NEW.gates, '$[*] ? (!(@.passed == true))') THEN
+    PERFORM guard.refuse(format('proposal %s has a candidate that did not pass a gate', NEW.id));
   END IF;
   IF NEW.state = 'promoted' AND NOT guard.inside_envelope(NEW, model.tier) THEN
     SELECT count(DISTINCT actor) INTO people FROM public.votes WHERE proposal_id = NEW.id AND decision = 'approve';

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from monitor.acts.freezing import is_frozen
 from monitor.acts.proposals import lock, move, subject_of
+from monitor.acts.shadow import shadow_verdict
 from monitor.db.audit import AuditEntry, record
 from monitor.db.jobs import enqueue
 from monitor.db.registry import Model, ModelSettings, feature_schema, schema_of
@@ -90,7 +91,7 @@ def decide(session: Session, proposal: Proposal, now: datetime) -> bool:
     """Approve or promote inside the envelope; False when people must decide. Why not is told once on its timeline."""
     state, model = ProposalState(proposal.state), session.get_one(Model, proposal.model_id)
     row = signed_envelope(session, model)
-    if row is None or row.expires_at <= now or is_frozen(session, model):
+    if row is None or row.expires_at <= now or is_frozen(session, model) or _shadow_runs(session, proposal):
         return False
     beyond = outside(Envelope.from_document(row.document), change_of(session, model, proposal))
     if beyond:
@@ -110,6 +111,14 @@ def decide(session: Session, proposal: Proposal, now: datetime) -> bool:
         return False
     payload = {"proposal_id": proposal.id, "by": POLICY.id}
     return enqueue(session, job, stream=stream, payload=payload, by=POLICY.id) is not None
+
+
+def _shadow_runs(session: Session, proposal: Proposal) -> bool:
+    """People may decide before a shadow is over; policy waits for it, and leaves one that ended badly to them."""
+    try:
+        return shadow_verdict(session, proposal) == "running"
+    except NotAllowed:
+        return True
 
 
 def covers_promotion(session: Session, model: Model, proposal: Proposal, now: datetime) -> bool:

@@ -49,7 +49,7 @@ def promote(session: Session, proposal: Proposal, *, by: Actor, now: datetime) -
     """Make the candidate the champion: compare-and-set on the model's pointer, on votes that suffice.
 
     Raises:
-        NotAllowed: the votes do not suffice.
+        NotAllowed: the votes do not suffice, or the shadow says that the candidate is worse.
         StaleDecision: another version became champion since the candidate was compared.
         IllegalTransition: the proposal does not await promotion.
     """
@@ -60,6 +60,7 @@ def promote(session: Session, proposal: Proposal, *, by: Actor, now: datetime) -
     voted = bool(votes(session, proposal, "promotion")) and has_quorum(session, proposal, model)
     if not voted and not covers_promotion(session, model, proposal, now):
         raise NotAllowed(f"proposal {proposal.id} lacks votes: tier {model.tier} needs {quorum(model.tier)} to promote")
+    shadow_verdict(session, proposal)
     candidate = session.get_one(Version, proposal.candidate_id)
     _point_at(session, model, candidate, expected=proposal.champion_id, now=now)
     sentence = f"{candidate.name} was promoted; serving has not reported it yet."

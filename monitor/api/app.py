@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from monitor.acts import retraining as acts
-from monitor.api import deciding, evidently, loop, outside, serving
+from monitor.api import deciding, evidently, loop, outside, people, registry, serving, trail
 from monitor.api.asking import NotSignedIn, Open, Someone
 from monitor.api.bodies import Decision, Done, ModelOut, RollBack, VerdictOut
 from monitor.db.engine import database_now
@@ -45,6 +45,9 @@ def api(engine: Engine, artifact_dir: Path | None = None) -> FastAPI:
     app.include_router(outside.routes)
     app.include_router(loop.routes)
     app.include_router(serving.routes)
+    app.include_router(people.routes)
+    app.include_router(trail.routes)
+    app.include_router(registry.routes)
     return app
 
 
@@ -57,6 +60,7 @@ def list_models(actor: Someone, session: Open) -> list[ModelOut]:
             proposal=row.proposal_id,
         )
         for row in overview(session).rows
+        if actor.model in (None, row.name)
     ]  # fmt: skip
 
 

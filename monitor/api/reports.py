@@ -10,6 +10,8 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from monitor.api.sessions import actor_of
 from monitor.db.checks import Report
 from monitor.db.engine import transaction
+from monitor.db.registry import Model
+from monitor.errors import NotAllowed
 
 SANDBOX = {"Content-Security-Policy": "sandbox allow-scripts", "X-Content-Type-Options": "nosniff"}
 
@@ -20,12 +22,17 @@ def report(engine: Engine, artifact_dir: Path) -> Callable[[Request], Response]:
     def serve(request: Request) -> Response:
         from monitor.artifacts.store import Store  # its room brings torch along, which no other page needs
 
-        if actor_of(request, engine) is None:
+        try:
+            actor = actor_of(request, engine)
+        except NotAllowed as error:
+            return PlainTextResponse(f"{error}\n", status_code=401)
+        if actor is None:
             return PlainTextResponse("Sign in first: `holdfast link` prints a link.\n", status_code=401)
         asked = request.path_params["report_id"]
         with transaction(engine) as session:
             row = session.get(Report, int(asked)) if asked.isdecimal() and len(asked) < 10 else None
-        if row is None or row.html_sha256 is None:
+            foreign = row is not None and actor.model not in (None, session.get_one(Model, row.model_id).name)
+        if row is None or row.html_sha256 is None or foreign:
             return PlainTextResponse("There is no report of this number.\n", status_code=404)
         return FileResponse(Store(artifact_dir).path(row.html_sha256), media_type="text/html", headers=SANDBOX)
 

@@ -8,20 +8,26 @@ os.environ.setdefault("DO_NOT_TRACK", "1")  # before any library of the platform
 import typer
 
 from monitor.cli import (
+    audit,
     calendar,
     checking,
     database,
     deciding,
+    freezing,
     look,
     loop,
     models,
     monitors,
     platform,
     processes,
+    proposals,
     report,
     segments,
     stressing,
     threats,
+    tokens,
+    users,
+    voting,
 )
 from monitor.cli.demo import command as demo
 from monitor.errors import HoldfastError
@@ -34,8 +40,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (demo, platform, look, models, checking, stressing, processes):
+for group in (demo, platform, look, models, checking, stressing, freezing, processes):
     group.register(app)
+app.command()(voting.rollback)
 app.add_typer(database.app, name="db")
 app.add_typer(models.app, name="model")
 app.add_typer(models.routes, name="route")
@@ -47,6 +54,10 @@ app.add_typer(calendar.app, name="calendar")
 app.add_typer(segments.app, name="segment")
 app.add_typer(threats.app, name="threat")
 app.add_typer(loop.app, name="loop")
+app.add_typer(proposals.app, name="proposal")
+app.add_typer(users.app, name="user")
+app.add_typer(tokens.app, name="token")
+app.add_typer(audit.app, name="audit")
 
 USER_ERROR = 2
 

@@ -67,16 +67,19 @@ def database_url(settings: Settings) -> str:
 
 
 def sign_in_url(settings: Settings, url: str, *, user: str = ADMIN) -> str:
-    """A link that signs `user` in once; the first account is admin, operator and approver."""
+    """A link that signs `user` in once; an account made so is admin, operator and approver. Both are on record."""
+    from monitor.acts import users as acts
+    from monitor.cli.actor import COMMAND_LINE
     from monitor.db import engine, users
     from monitor.governance.roles import Role
     from monitor.up import running_supervisor
 
     with engine.opened(url) as connected, engine.transaction(connected) as session:
-        person = users.find_user(session, user)
+        now, person = engine.database_now(session), users.find_user(session, user)
         if person is None:
-            person = users.create_user(session, user, [Role.ADMIN, Role.OPERATOR, Role.APPROVER])
-        token = users.make_link(session, person, lifetime=timedelta(hours=LINK_HOURS))
+            roles = [Role.ADMIN, Role.OPERATOR, Role.APPROVER]
+            person = acts.create_person(session, name=user, roles=roles, by=COMMAND_LINE, now=now)
+        token = acts.invite(session, person, lifetime=timedelta(hours=LINK_HOURS), by=COMMAND_LINE, now=now)
     running = running_supervisor(settings)
     return f"{running.link if running else settings.link}/?once={token}"
 
@@ -291,7 +294,10 @@ def reset(home: HomeOption = None, yes: Annotated[bool, typer.Option("--yes", he
         raise typer.Exit(1)
     supervisor.stop_supervisor(settings)
     stop_embedded(settings)
-    for name in ("artifacts", "logs", "run", "postgres", "demo", "campaigns"):
+    stored = ["artifacts", "logs", "run", "postgres", "demo", "campaigns"]
+    if not settings.database_url:
+        stored.append("audit")  # heads of a trail that is gone with its database
+    for name in stored:
         shutil.rmtree(settings.home / name, ignore_errors=True)
     say(f"deleted what Holdfast stored under {settings.home}")
 

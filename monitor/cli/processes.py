@@ -111,12 +111,16 @@ def _until_told() -> threading.Event:
 
 def scheduler() -> None:
     """Find the windows that are due and write their jobs, until told to stop."""
+    from monitor.db.audit_heads import Keeper
     from monitor.db.engine import make_engine
     from monitor.scheduler import run
 
     settings = Settings.load()
     configure_logging()
-    run(make_engine(_given_database(settings)), every_seconds=settings.poll_seconds, stop=_until_told())
+    run(
+        make_engine(_given_database(settings)), every_seconds=settings.poll_seconds, stop=_until_told(),
+        keeper=Keeper.of(settings.home, settings.audit_sink),
+    )  # fmt: skip
 
 
 def worker() -> None:

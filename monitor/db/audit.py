@@ -1,6 +1,5 @@
 """Who did what, when and on which evidence: rows chained by SHA-256, written in the transaction they describe."""
 
-import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,7 +7,7 @@ from sqlalchemy import Index, func, select, text
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from monitor.db.base import Base, Id, Json
-from monitor.governance.audit_chain import GENESIS, Verification, canonical_json, chain, verify
+from monitor.governance.audit_chain import GENESIS, Verification, as_stored, chain, verify
 
 _ONE_AT_A_TIME = 4_015_102_003  # the key of the lock that keeps the chain from forking
 
@@ -43,24 +42,13 @@ def record(
         action=action,
         subject=subject,
         model=model,
-        details=_as_stored(details),
+        details=as_stored(details),
         previous_hash=previous,
     )
     entry.hash = chain(previous, document(entry))
     session.add(entry)
     session.flush()
     return entry
-
-
-def _as_stored(details: Json) -> Json:
-    """The details as they come back from the database, which writes 1e22 in full and knows no minus zero."""
-    stored: Json = json.loads(canonical_json(details), parse_float=_number)
-    return stored
-
-
-def _number(text: str) -> float | int:
-    value = float(text) + 0.0
-    return int(value) if abs(value) >= 1e15 else value
 
 
 def entries(session: Session, *, subject: str | None = None, model: str | None = None) -> list[AuditEntry]:

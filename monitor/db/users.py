@@ -18,8 +18,8 @@ from monitor.governance.roles import POLICY, Actor, Role
 IDLE = timedelta(minutes=30)
 LONGEST_SESSION = timedelta(hours=8)
 LEAST_PASSWORD = 12  # characters
-_TOUCH_EVERY = timedelta(minutes=1)
-_NAME = re.compile(r"[\w.@+-]{1,100}")
+TOUCH_EVERY = timedelta(minutes=1)
+NAME = re.compile(r"[\w.@+-]{1,100}")
 _HASHER = PasswordHasher()
 
 
@@ -79,11 +79,11 @@ class Token(Base):
 
 def create_user(session: Session, name: str, roles: Iterable[str], password: str | None = None) -> User:
     """A new account. Without a password it can be entered by a link only."""
-    if not _NAME.fullmatch(name) or name == POLICY.name:
+    if not NAME.fullmatch(name) or name == POLICY.name:
         raise BadInput(f"expected a name of letters, digits and . @ + - _ other than {POLICY.name!r}, got {name!r}")
     if find_user(session, name) is not None:
         raise BadInput(f"expected a new name, got {name!r}, who has an account already")
-    user = User(name=name, roles=_roles(roles), password_hash=_hash_password(password) if password else None)
+    user = User(name=name, roles=known_roles(roles), password_hash=_hash_password(password) if password else None)
     session.add(user)
     session.flush()
     return user
@@ -108,26 +108,47 @@ def user_named(session: Session, name: str) -> User:
     return user
 
 
+def actor_named(session: Session, name: str) -> Actor:
+    """The person of this name with the roles that they hold now; for whom the operating system has let in.
+
+    Raises:
+        NotAllowed: the account is disabled.
+        NotFound: nobody goes by this name.
+    """
+    user = user_named(session, name)
+    if user.disabled:
+        raise NotAllowed(f"the account {name} is disabled: an admin can enable it")
+    return Actor(id=user.name, name=user.name, roles=frozenset(Role(role) for role in user.roles))
+
+
+def lock_admins(session: Session) -> set[str]:
+    """The names of all enabled admins, locked in one order until the transaction ends: two cannot both go."""
+    enabled = select(User).where(~User.disabled, User.roles.contains([Role.ADMIN.value])).order_by(User.id)
+    rows = session.scalars(enabled.with_for_update(), execution_options={"populate_existing": True})
+    return {user.name for user in rows}
+
+
 def change_user(
     session: Session, user: User, *, roles: Iterable[str] | None = None, password: str | None = None,
     disabled: bool | None = None,
 ) -> None:  # fmt: skip
-    """Change an account; a new password or disabling it ends its sessions at once."""
+    """Change an account; a new password or disabling it ends its sessions and unused links at once."""
     if roles is not None:
-        user.roles = _roles(roles)
+        user.roles = known_roles(roles)
     if password is not None:
         user.password_hash = _hash_password(password)
     if disabled is not None:
         user.disabled = disabled
     if password is not None or disabled:
         revoke_all(session, user)
+        _void_links(session, user)
 
 
 def make_link(session: Session, user: User, *, lifetime: timedelta) -> str:
     """The token of a link that signs `user` in once within `lifetime`."""
     token = secrets.token_urlsafe(32)
     expires = session.execute(select(func.now() + lifetime)).scalar_one()
-    session.add(SignInLink(token_sha256=_sha256(token), user_id=user.id, expires_at=expires))
+    session.add(SignInLink(token_sha256=sha256_of(token), user_id=user.id, expires_at=expires))
     session.flush()
     return token
 
@@ -137,7 +158,9 @@ def redeem_link(session: Session, token: str) -> str:
     used = session.scalar(
         update(SignInLink)
         .where(
-            SignInLink.token_sha256 == _sha256(token), SignInLink.used_at.is_(None), SignInLink.expires_at > func.now()
+            SignInLink.token_sha256 == sha256_of(token),
+            SignInLink.used_at.is_(None),
+            SignInLink.expires_at > func.now(),
         )
         .values(used_at=func.now())
         .returning(SignInLink.user_id),
@@ -171,7 +194,7 @@ def actor_for(session: Session, token: str, *, active: bool = True) -> Actor | N
         select(SignIn, User, func.now())
         .join(User, User.id == SignIn.user_id)
         .where(
-            SignIn.token_sha256 == _sha256(token), SignIn.revoked_at.is_(None), SignIn.expires_at > func.now(),
+            SignIn.token_sha256 == sha256_of(token), SignIn.revoked_at.is_(None), SignIn.expires_at > func.now(),
             SignIn.seen_at > func.now() - IDLE, ~User.disabled,
         ),
         execution_options={"populate_existing": True},
@@ -179,19 +202,24 @@ def actor_for(session: Session, token: str, *, active: bool = True) -> Actor | N
     if found is None:
         return None
     sign_in, user, now = found
-    if active and now - sign_in.seen_at > _TOUCH_EVERY:
+    if active and now - sign_in.seen_at > TOUCH_EVERY:
         sign_in.seen_at = now
     return Actor(id=user.name, name=user.name, roles=frozenset(Role(role) for role in user.roles))
 
 
 def revoke(session: Session, token: str) -> None:
     """End one session at once."""
-    _end(session, SignIn.token_sha256 == _sha256(token))
+    _end(session, SignIn.token_sha256 == sha256_of(token))
 
 
 def revoke_all(session: Session, user: User) -> None:
     """End every session of a person at once."""
     _end(session, SignIn.user_id == user.id)
+
+
+def _void_links(session: Session, user: User) -> None:
+    unused = update(SignInLink).where(SignInLink.user_id == user.id, SignInLink.used_at.is_(None))
+    session.execute(unused.values(used_at=func.now()), execution_options={"synchronize_session": False})
 
 
 def _end(session: Session, which: ColumnElement[bool]) -> None:
@@ -202,12 +230,12 @@ def _end(session: Session, which: ColumnElement[bool]) -> None:
 def _open(session: Session, user: User) -> str:
     token = secrets.token_urlsafe(32)
     expires = session.execute(select(func.now() + LONGEST_SESSION)).scalar_one()
-    session.add(SignIn(token_sha256=_sha256(token), user_id=user.id, expires_at=expires))
+    session.add(SignIn(token_sha256=sha256_of(token), user_id=user.id, expires_at=expires))
     session.flush()
     return token
 
 
-def _roles(roles: Iterable[str]) -> list[str]:
+def known_roles(roles: Iterable[str]) -> list[str]:
     wanted = {str(role) for role in roles}
     unknown = sorted(wanted - {role.value for role in Role})
     if unknown or not wanted:
@@ -221,7 +249,7 @@ def _hash_password(password: str) -> str:
     return _HASHER.hash(password)
 
 
-def _sha256(token: str) -> str:
+def sha256_of(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from monitor.errors import IllegalTransition
-from monitor.governance.audit_chain import canonical_json, sha256
+from monitor.governance.audit_chain import as_stored, canonical_json, sha256
 from monitor.performance.verdict import HARMFUL, Verdict
 
 
@@ -89,12 +89,14 @@ class Evidence:
     cost: str = ""
 
     def to_document(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return {
+        """As plain JSON values, the same before and after they were stored."""
+        document: dict[str, Any] = {
             "verdict": self.verdict.value, "sentence": self.sentence, "findings": [dict(f) for f in self.findings],
             "metric": dict(self.metric), "campaign": dict(self.campaign), "snapshot": dict(self.snapshot),
             "charts": dict(self.charts), "expected_benefit": self.expected_benefit, "cost": self.cost,
         }  # fmt: skip
+        stored: dict[str, Any] = as_stored(document)
+        return stored
 
     @property
     def sha256(self) -> str:

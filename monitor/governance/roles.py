@@ -75,16 +75,23 @@ _WHO: dict[Action, frozenset[Role]] = {
     Action.READ_AUDIT: frozenset({Role.AUDITOR, Role.ADMIN}),
 }
 _VOTES = frozenset({Action.APPROVE, Action.PROMOTE, Action.PROMOTE_AGAIN})
+_OF_PEOPLE = _VOTES | {Action.REJECT, Action.MANAGE_USERS}
+ROLES_OF_PROGRAMS = frozenset({Role.VIEWER, Role.PRODUCER, Role.OPERATOR, Role.AUDITOR})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Actor:
-    """A person, or `policy`: the platform acting by its rules. `solo` is a declared team of one."""
+    """A person, a `program` that holds a token, or `policy`: the platform acting by its rules.
+
+    `solo` is a declared team of one. `model` is the name of the one model that a program may concern itself with.
+    """
 
     id: str
     name: str
     roles: frozenset[Role] = frozenset()
     solo: bool = False
+    program: bool = False
+    model: str | None = None
 
 
 POLICY = Actor(id="policy", name="policy")
@@ -107,7 +114,7 @@ def authorize(
     Tiers, for approve and promote: T0 the policy itself may decide inside a pre-approved envelope; T1 one approver;
     T2 whoever approved the training does not promote; T3 also a written reason, and of the people who decide one is a
     validator (who votes at T3 only). The requester does not decide, unless the team is declared `solo`. From T2 an
-    admin does not decide.
+    admin does not decide. A program never decides, and never says who may.
 
     Args:
         requested_by: id of who asked for this retraining.
@@ -124,6 +131,8 @@ def authorize(
     act = Action(action)
     if actor == POLICY:
         return _authorize_policy(act, tier=tier, inside_envelope=inside_envelope)
+    if actor.program and act in _OF_PEOPLE:
+        raise NotAllowed(f"to {_in_words(act)} needs a person; {actor.name} is a program: sign in and decide yourself")
     if not actor.roles & _WHO[act]:
         raise NotAllowed(
             f"to {_in_words(act)} needs one of {_listed(_WHO[act])}; {actor.name} is {_listed(actor.roles)}"

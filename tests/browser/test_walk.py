@@ -1,6 +1,6 @@
 """What a person does, in a real browser: sign in, see what needs them, decide on evidence, undo; and how it looks."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -9,11 +9,12 @@ from monitor.acts import retraining as acts
 from monitor.db.engine import transaction
 from monitor.db.registry import Model, Version
 from monitor.db.retraining import Proposal
+from monitor.db.users import create_user, make_link, user_named
 from monitor.governance import POLICY, ProposalState
 from tests.browser.conftest import ARTIFACTS, Door
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-VIEWS = ("overview", "model", "drift", "robustness", "alerts", "retraining")
+VIEWS = ("overview", "model", "drift", "robustness", "alerts", "retraining", "registry", "audit", "settings")
 GATES = [
     {"name": "clean", "value": 0.058, "limit": -0.005, "passed": True, "low": 0.04, "high": 0.075,
      "sentence": "Clean auroc 0.842 → 0.900 (+0.058 [+0.040, +0.075], limit −0.005)."},
@@ -126,3 +127,39 @@ def test_signing_out_ends_the_session_on_the_server(door: Door, page: Page):
     page.goto(f"{door.address}/retraining?proposal=1")
     headline(page, "Sign in to Holdfast")
     expect(page.get_by_text("AUC")).to_have_count(0)
+
+
+def test_an_admin_adds_a_person_who_signs_in_by_the_link_and_sees_no_admins_actions(door: Door, chromium: Browser):
+    with transaction(door.engine) as session:
+        create_user(session, "root", ["admin"])
+        once = make_link(session, user_named(session, "root"), lifetime=timedelta(minutes=5))
+    admin = chromium.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    admin.goto(f"{door.address}/?once={once}")
+    headline(admin, "1 model needs you")
+    admin.goto(f"{door.address}/settings")
+    headline(admin, "2 people may sign in")
+    form = admin.get_by_test_id("stForm").filter(has_text="Add a person")
+    form.get_by_label("Name", exact=True).fill("eve")
+    form.get_by_role("combobox").click()
+    admin.get_by_role("option", name="viewer").click()
+    admin.keyboard.press("Escape")
+    admin.get_by_role("button", name="Add and invite").click()
+    headline(admin, "3 people may sign in")
+    link = admin.get_by_test_id("stCode").inner_text().strip()
+    assert link.startswith(f"{door.address}/?once=")
+    snapshot(admin, "settings-invited")
+    eve = chromium.new_context(viewport={"width": 390, "height": 900}).new_page()
+    eve.goto(link)
+    headline(eve, "1 model needs you")
+    eve.goto(f"{door.address}/settings")
+    headline(eve, "are an admin's")
+    expect(eve.get_by_text("to manage users needs one of admin; eve is viewer").first).to_be_visible()
+    expect(eve.get_by_role("button", name="Add and invite")).to_have_count(0)
+    eve.goto(f"{door.address}/audit")
+    headline(eve, "is for auditors and admins")
+    admin.goto(f"{door.address}/audit")
+    admin.get_by_role("button", name="Verify the trail").click()
+    expect(admin.get_by_text("The audit chain is intact")).to_be_visible()
+    snapshot(admin, "audit-verified")
+    for page in (admin, eve):
+        page.context.close()

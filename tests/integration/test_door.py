@@ -38,14 +38,17 @@ class Browser:
         self.app = Starlette(routes=routes(engine, artifact_dir), middleware=[Middleware(AtTheDoor)])
         self.cookies = httpx.Cookies()
 
-    def get(self, path: str) -> httpx.Response:
-        return self._send("GET", path)
+    def get(self, path: str, **sent: Any) -> httpx.Response:
+        return self._send("GET", path, **sent)
 
     def post(self, path: str, **sent: Any) -> httpx.Response:
         return self._send("POST", path, **sent)
 
     def delete(self, path: str) -> httpx.Response:
         return self._send("DELETE", path)
+
+    def send(self, method: str, path: str, **sent: Any) -> httpx.Response:
+        return self._send(method, path, **sent)
 
     def _send(self, method: str, path: str, **sent: Any) -> httpx.Response:
         async def send() -> httpx.Response:

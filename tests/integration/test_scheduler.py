@@ -9,9 +9,24 @@ import pytest
 from sqlalchemy import Engine
 
 from monitor import scheduler
-from monitor.db.engine import transaction
+from monitor.db.audit import record
+from monitor.db.audit_heads import Keeper, read_heads
+from monitor.db.engine import database_now, transaction
 from monitor.db.jobs import Job, claim, enqueue
 from tests.streams import REFERENCE_DAYS, World, register, rows_of, serve
+
+
+def test_the_clock_signs_heads_of_the_audit_trail_where_it_knows_a_keeper(engine: Engine, tmp_path: Path):
+    clock = scheduler.start(engine, every_seconds=60, keeper=Keeper.of(tmp_path))
+    try:
+        job = clock.get_job("keep_head")
+        assert job is not None
+        with transaction(engine) as session:
+            record(session, "a", by="ann", subject="s", at=database_now(session))
+        job.func(*job.args)
+    finally:
+        clock.shutdown()
+    assert len(read_heads(tmp_path / "audit" / "heads.jsonl", tmp_path / "audit" / "key.pub")) == 1
 
 
 def _states(engine: Engine) -> dict[str, str]:

@@ -58,7 +58,7 @@ def said(app: AppTest) -> str:
     return "\n".join(str(element.value) for name in names for element in getattr(app, name))
 
 
-VIEWS = ("overview", "model", "drift", "robustness", "alerts", "retraining")
+VIEWS = ("overview", "model", "drift", "robustness", "alerts", "retraining", "registry")
 
 
 @pytest.mark.usefixtures("fraud")

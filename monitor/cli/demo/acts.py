@@ -6,11 +6,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from monitor.acts import promotion, retraining
+from monitor.acts.users import create_person
+from monitor.cli.actor import COMMAND_LINE
 from monitor.cli.demo.service import MODEL
 from monitor.db.engine import database_now, transaction
 from monitor.db.registry import Version, champion, model_named
 from monitor.db.retraining import CLOSED_STATES, Proposal, Vote
-from monitor.db.users import create_user
 from monitor.governance.roles import Actor, Role
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ TRAINING_SECONDS = 200.0
 def create_people(session: Session) -> None:
     """Ana approves, Omar operates."""
     for person in (APPROVER, OPERATOR):
-        create_user(session, person.name, sorted(person.roles))
+        roles, now = sorted(person.roles), database_now(session)
+        create_person(session, name=person.name, roles=roles, by=COMMAND_LINE, now=now)
 
 
 def decide_as_people(demo: "Demo") -> None:

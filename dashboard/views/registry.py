@@ -1,0 +1,112 @@
+"""Which versions are there, which one serves, and where did each come from?"""
+
+from urllib.parse import quote
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import actions, controls, queries, registering, states, times
+from monitor.db.read_registry import RegistryPage, VersionEntry
+from monitor.governance.roles import Action
+
+
+def _head(page: RegistryPage) -> None:
+    solo = ", a team of one" if page.solo else ""
+    st.markdown(f"**{page.model}** · {page.task} · tier {page.tier}{solo} · owner {states.plain(page.owner)}")
+    if page.everything_frozen:
+        st.warning("Every automatic act is stopped, for all models.", icon=":material/ac_unit:")
+    elif page.frozen:
+        st.warning("Frozen: policy does nothing by itself; people may still act.", icon=":material/ac_unit:")
+
+
+def _table(page: RegistryPage) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "Version": [one.name for one in page.versions],
+            "State": [_state(one, page) for one in page.versions],
+            "Came from": [one.origin for one in page.versions],
+            "Flavour": [one.flavour for one in page.versions],
+            "Metric": [_metric(one) for one in page.versions],
+            "Made": [times.moment(one.created_at) for one in page.versions],
+            "Promoted": [times.moment(one.promoted_at) if one.promoted_at else "" for one in page.versions],
+            "Manifest": [one.manifest_sha256[:12] for one in page.versions],
+        }
+    )
+
+
+def _state(entry: VersionEntry, page: RegistryPage) -> str:
+    if entry.name != page.serving:
+        return entry.state
+    return "champion" if entry.confirmed_at else "champion, not yet in the traces"
+
+
+def _metric(entry: VersionEntry) -> str:
+    metric = entry.metric or {}
+    return f"{metric['name']} {metric['value']:.3f}" if metric.get("value") is not None else ""
+
+
+def _lineage(page: RegistryPage, entry: VersionEntry) -> None:
+    st.subheader(f"{entry.name}: {_state(entry, page)}", divider="gray")
+    left, right = st.columns(2)
+    with left:
+        states.field("Came from", entry.origin)
+        states.field("Parent", entry.parent or "none that is recorded")
+        states.field("Took over from", entry.replaced or "nobody")
+        states.field("Recipe", entry.recipe or "not recorded")
+    with right:
+        rows = f"{entry.trained_rows:,} rows, " if entry.trained_rows else ""
+        states.field("Data", f"{rows}sha256 {entry.snapshot_sha256[:16]}…" if entry.snapshot_sha256 else "not recorded")
+        states.field("Weights", f"sha256 {entry.weights_sha256[:16]}…" if entry.weights_sha256 else "no artefact")
+        states.field("Manifest", f"sha256 {entry.manifest_sha256[:16]}…")
+        robust = f", robust AUC {entry.robust_auc:.3f}" if entry.robust_auc is not None else ""
+        states.field("At registration", f"{_metric(entry) or 'not measured'}{robust}")
+    _links(page, entry)
+
+
+def _links(page: RegistryPage, entry: VersionEntry) -> None:
+    with st.container(horizontal=True):
+        card = f"/v1/models/{quote(page.model, safe='')}/versions/{quote(entry.name, safe='')}/card"
+        st.link_button("Model card", card, icon=":material/description:")
+        if entry.proposal_id is not None:
+            number = str(entry.proposal_id)
+            st.page_link("views/retraining.py", label=f"Proposal #{number}", icon=":material/model_training:",
+                         query_params={"model": page.model, "proposal": number})  # fmt: skip
+            st.link_button("Evidence bundle", f"/v1/proposals/{number}/bundle", icon=":material/archive:")
+
+
+def _freezing(page: RegistryPage) -> None:
+    st.subheader("Automatic acts", divider="gray")
+    if refused := registering.refusal(Action.FREEZE):
+        states.not_allowed(refused)
+        return
+    st.caption(
+        "Policy may propose a retraining, and decide at tier 0 inside an envelope. Frozen, it does neither; "
+        "checks and alerts go on."
+    )
+    word = "Unfreeze" if page.frozen else "Freeze"
+    with st.form("freezing", border=False, clear_on_submit=True):
+        st.text_input("Reason", key=f"freeze-reason-{page.model}", placeholder="why, for the audit", max_chars=500)
+        st.form_submit_button(
+            f"{word} {page.model}", on_click=registering.set_frozen, args=(page.model, not page.frozen)
+        )
+
+
+model = controls.pick_model()
+page = queries.registry_page(model)
+st.title(page.headline)
+actions.show_notice()
+_head(page)
+if not page.versions:
+    states.unfinished(f"{page.model} has no version yet.", hint="Register one: `holdfast model attach MODEL FILE`.")
+st.dataframe(_table(page), hide_index=True)
+names = [one.name for one in page.versions]
+asked = st.query_params.get("version", "")
+if asked not in names:
+    states.no_such("version", asked)
+first = asked if asked in names else page.serving or names[0]
+chosen = st.selectbox("Version", names, index=names.index(first), width=260) or first
+st.query_params["version"] = chosen
+entry = page.entry(chosen)
+if entry is not None:
+    _lineage(page, entry)
+_freezing(page)

@@ -1,0 +1,41 @@
+"""Who acts when a command decides something: a named account, with the roles that it holds in the database."""
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from monitor.errors import BadInput
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from monitor.governance.roles import Actor
+
+WHO = "HOLDFAST_USER"
+AsOption = Annotated[
+    str | None,
+    typer.Option("--as", help=f"The account that acts; else ${WHO}.", show_default=False),
+]
+
+
+def person(session: "Session", name: str | None) -> "Actor":
+    """The account that acts.
+
+    Raises:
+        BadInput: nobody is named; what is decided is decided by somebody.
+        NotFound, NotAllowed: there is no such account, or it is disabled.
+    """
+    from monitor.db.users import actor_named
+
+    chosen = name or os.environ.get(WHO)
+    if not chosen:
+        raise BadInput(f"expected --as NAME (or {WHO}): a decision is somebody's; `holdfast user list` names everybody")
+    return actor_named(session, chosen)
+
+
+def person_or_owner(session: "Session", name: str | None) -> "Actor":
+    """The named account, else the operating-system user that owns the data: for what an installer does."""
+    from monitor.cli.actor import COMMAND_LINE
+
+    return person(session, name) if name or os.environ.get(WHO) else COMMAND_LINE
