@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from dashboard import actions, auth
 from monitor.acts import retraining as acts
+from monitor.acts.requests import request_retraining
 from monitor.db.read_retraining import ProposalPage
 from monitor.db.registry import model_named, version_named
 from monitor.db.retraining import Proposal
@@ -61,6 +62,18 @@ def promote_again(page: ProposalPage) -> None:
         return f"{version.name} is the champion again, without another training."
 
     why = _reason(page)
+    actions.perform(act)
+
+
+def request(model: str) -> None:
+    """Ask for a retraining; somebody else decides on it."""
+
+    def act(session: Session, actor: Actor, now: datetime) -> str:
+        proposal = request_retraining(session, model_named(session, model), by=actor, reason=why, now=now)
+        st.query_params["proposal"] = str(proposal.id)
+        return f"Proposal #{proposal.id} awaits approval by somebody else."
+
+    why = str(st.session_state.get(f"request-{model}") or "")
     actions.perform(act)
 
 

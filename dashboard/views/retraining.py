@@ -14,11 +14,13 @@ from dashboard import (
     decisions,
     palette,
     queries,
+    registering,
     shadow_panel,
     states,
     times,
 )
 from monitor.db.read_retraining import ProposalPage
+from monitor.governance.roles import Action
 
 REFRESH_SECONDS = 2
 
@@ -170,8 +172,24 @@ def _past(page: ProposalPage) -> None:
                 st.text(f"“{vote.reason}”")
 
 
+def _request(page: ProposalPage | None) -> None:
+    """Where nothing is open, a person may ask."""
+    models = [entry.name for entry in queries.model_entries() if entry.retired_at is None]
+    if not models or (page is not None and page.is_open):
+        return
+    with st.expander("Ask for a retraining", icon=":material/add:"):
+        if refused := registering.refusal(Action.REQUEST_RETRAINING):
+            states.not_allowed(refused)
+            return
+        known = models.index(page.model) if page is not None and page.model in models else 0
+        model = str(st.selectbox("Model", models, index=known, key="request-model"))
+        st.text_input("Why", key=f"request-{model}", placeholder="what the approver reads first", max_chars=500)
+        st.button("Ask", on_click=decisions.request, args=(model,), key="request")
+
+
 lines = queries.proposals()
 if not lines:
+    _request(None)
     states.unfinished(
         "Nothing is proposed.",
         hint="A proposal comes with evidence: harmful drift, or a stress test below registration. "
@@ -197,6 +215,7 @@ _evidence(page)
 shadow_panel.show(page.id)
 _decision(page)
 _past(page)
+_request(page)
 if len(lines) > 1:
     st.subheader("All proposals", divider="gray")
     for line in lines:

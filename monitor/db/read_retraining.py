@@ -123,6 +123,10 @@ class ProposalPage:
         return {"awaiting_approval": "training", "awaiting_promotion": "promotion"}.get(self.state)
 
     @property
+    def is_open(self) -> bool:
+        return self.state not in CLOSED_STATES
+
+    @property
     def is_running(self) -> bool:
         return self.state in RUNNING
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -58,16 +59,30 @@ def door(engine: Engine, database_url: str, tmp_path: Path) -> Iterator[Door]:
                 state="ready", html_sha256=sha256,
             )
         )  # fmt: skip
+    with served(database_url, tmp_path) as address:
+        yield Door(address, engine, seeded)
+
+
+@contextmanager
+def served(database_url: str, home: Path) -> Iterator[str]:
+    """The address of a dashboard in a process of its own."""
     port = _free_port()
     command = [sys.executable, "-m", "uvicorn", "dashboard.door:app", "--factory", "--no-access-log", "--port"]
-    environment = os.environ | {"DATABASE_URL": database_url, "HOLDFAST_HOME": str(tmp_path)}
-    with (
-        (tmp_path / "door.log").open("wb") as log,
-        subprocess.Popen([*command, str(port)], env=environment, stderr=log) as process,
-    ):
+    with running([*command, str(port)], database_url, home, "door") as (process, log):
+        _wait_until_ready(f"http://127.0.0.1:{port}", process, log)
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def running(
+    command: list[str], database_url: str, home: Path, name: str
+) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """A process of the platform, ended afterwards; with the file of what it says."""
+    environment = os.environ | {"DATABASE_URL": database_url, "HOLDFAST_HOME": str(home)}
+    path = home / f"{name}.log"
+    with path.open("wb") as log, subprocess.Popen(command, env=environment, stdout=log, stderr=log) as process:
         try:
-            _wait_until_ready(f"http://127.0.0.1:{port}", process, log)
-            yield Door(f"http://127.0.0.1:{port}", engine, seeded)
+            yield process, path
         finally:
             process.terminate()
 
