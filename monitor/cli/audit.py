@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.cli.acting import AsOption, person_or_owner
-from monitor.cli.models import open_door
+from monitor.cli.acting import AsOption, open_desk, person_or_owner
 from monitor.cli.platform import HomeOption, say
 from monitor.errors import BadInput
 from monitor.settings import Settings
@@ -42,7 +41,7 @@ def list_entries(
     from monitor.db.read_audit import audit_page
     from monitor.governance import Action, authorize
 
-    with open_door(home) as door, door.transaction() as session:
+    with open_desk(home) as desk, desk.transaction() as session:
         authorize(person_or_owner(session, who), Action.READ_AUDIT)
         page = audit_page(session, _chosen(model, actor, action, since, until), most=last)
     for line in page.lines:
@@ -73,8 +72,8 @@ def verify(
         return
     from monitor.db.read_audit import verify_trail
 
-    with open_door(home) as door, door.transaction() as session:
-        signed = _given_heads(heads, key) if heads or key else _kept_heads(_keeper(door.settings))
+    with open_desk(home) as desk, desk.transaction() as session:
+        signed = _given_heads(heads, key) if heads or key else _kept_heads(_keeper(desk.settings))
         found = verify_trail(session, signed)
     _answer(found)
 
@@ -97,7 +96,7 @@ def export(
     from monitor.governance.audit_export import csv_lines, export_lines
 
     partial = file.with_name(f".{file.name}.partial")
-    with open_door(home) as door, door.transaction() as session:
+    with open_desk(home) as desk, desk.transaction() as session:
         authorize(person_or_owner(session, who), Action.READ_AUDIT)
         chosen, at = _chosen(model, actor, action, since, until), database_now(session).isoformat(timespec="seconds")
         entries = links(session, chosen)
@@ -120,8 +119,8 @@ def sign(home: HomeOption = None) -> None:
     """Sign the newest entry now. The scheduler does so every five minutes by itself."""
     from monitor.db.audit_heads import sign_newest
 
-    with open_door(home) as door, door.transaction() as session:
-        keeper = _keeper(door.settings)
+    with open_desk(home) as desk, desk.transaction() as session:
+        keeper = _keeper(desk.settings)
         signed = sign_newest(session, keeper)
     if signed is None:
         say(f"nothing was recorded since the last head in {keeper.heads}")

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.cli.models import open_door
+from monitor.cli.acting import Desk, open_desk
 from monitor.cli.platform import HomeOption
 from monitor.errors import NotFound
 
 if TYPE_CHECKING:
-    from monitor.cli.models import Door
     from monitor.db.read_retraining import ProposalPage, Running
 
 _DONE = ("awaiting_promotion", "promoted", "observing", "confirmed")
@@ -34,22 +33,22 @@ def _watched(number: int, every: float, home: Path | None) -> "ProposalPage":
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
     columns = (BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
-    with open_door(home) as door, Progress(*columns, console=Console(stderr=True)) as bar:
-        page = _page(door, number)
+    with open_desk(home) as desk, Progress(*columns, console=Console(stderr=True)) as bar:
+        page = _page(desk, number)
         task = bar.add_task(_words(page), total=1.0)
         while page.is_running:
             share = page.running.share if page.running else 0.0
             bar.update(task, completed=share, description=_words(page))
             time.sleep(every)
-            page = _page(door, number)
+            page = _page(desk, number)
         bar.update(task, completed=1.0, description=_words(page))
     return page
 
 
-def _page(door: "Door", number: int) -> "ProposalPage":
+def _page(desk: Desk, number: int) -> "ProposalPage":
     from monitor.db.read_retraining import proposal_page
 
-    with door.transaction() as session:
+    with desk.transaction() as session:
         page = proposal_page(session, number) if 0 < number < 2**63 else None
     if page is None:
         raise NotFound(f"there is no proposal {number}: `holdfast proposal list` shows those there are")

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from monitor.cli.acting import AsOption, person
-from monitor.cli.models import open_door
+from monitor.cli.acting import AsOption, open_desk, person
 from monitor.cli.platform import HomeOption
 from monitor.cli.voting import ReasonOption
 from monitor.errors import BadInput
@@ -43,7 +42,7 @@ def _set(word: str, model: str | None, reason: str, who: str | None, home: Path 
     if not reason.strip():
         raise BadInput("expected --reason: others will ask why")
     act = acts.freeze if word == "freeze" else acts.unfreeze
-    with open_door(home) as door, door.transaction() as session:
+    with open_desk(home) as desk, desk.transaction() as session:
         actor, row = person(session, who), model_named(session, model)
         act(session, row, by=actor, reason=reason, now=database_now(session))
     print(f"{model} is {'frozen: policy does nothing by itself' if word == 'freeze' else 'unfrozen'}")

@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from monitor.cli import following, voting
-from monitor.cli.acting import WHO, AsOption, person
-from monitor.cli.models import open_door
+from monitor.cli.acting import WHO, AsOption, open_desk, person
 from monitor.cli.platform import HomeOption, say
 from monitor.errors import BadInput
 
@@ -28,7 +27,7 @@ def list_proposals(
     """Every proposal, the open ones first."""
     from monitor.db.read_retraining import proposals
 
-    with open_door(home) as door, door.transaction() as session:
+    with open_desk(home) as desk, desk.transaction() as session:
         found = proposals(session, model=model)
     if not found:
         say("nothing is proposed")
@@ -41,7 +40,7 @@ def list_proposals(
 @app.command()
 def show(number: NumberArgument, who: AsOption = None, home: HomeOption = None) -> None:
     """One proposal with its evidence, its gates, its votes, and whether you may decide."""
-    with open_door(home) as door, door.transaction() as session:
+    with open_desk(home) as desk, desk.transaction() as session:
         reader = person(session, who) if who or os.environ.get(WHO) else None
         for line in voting.shown(session, number, reader):
             print(line)
@@ -56,7 +55,7 @@ def export(
     """Write evidence, votes, gates, snapshot and audit entries into one file that can be checked anywhere."""
     from monitor.reports.bundle import bundle
 
-    with open_door(home) as door, door.transaction() as session:
+    with open_desk(home) as desk, desk.transaction() as session:
         data = bundle(session, number)
     try:
         file.write_bytes(data)

@@ -12,7 +12,6 @@ import typer
 
 from monitor.cli.models import Door, open_door
 from monitor.cli.platform import HomeOption, say
-from monitor.cli.stressed import print_campaign
 from monitor.errors import BadInput
 
 if TYPE_CHECKING:
@@ -65,6 +64,8 @@ def stress(
     if as_json:
         print(json.dumps(document))
     else:
+        from monitor.cli.stressed import print_campaign  # brings torch along, which no other command should wait for
+
         print_campaign(document)
 
 

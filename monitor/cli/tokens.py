@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.cli.acting import AsOption, person_or_owner
-from monitor.cli.models import open_door
+from monitor.cli.acting import AsOption, open_desk, person_or_owner
 from monitor.cli.platform import HomeOption, say
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ def list_tokens(home: HomeOption = None) -> None:
     from monitor.db.registry import Model
     from monitor.db.tokens import tokens
 
-    with open_door(home) as door, door.transaction() as session:
+    with open_desk(home) as desk, desk.transaction() as session:
         now, found = database_now(session), tokens(session)
         models = {token.id: session.get_one(Model, token.model_id).name for token in found if token.model_id}
     if not found:
@@ -51,7 +50,7 @@ def create(
     from monitor.db.engine import database_now
     from monitor.db.registry import model_named
 
-    with open_door(home) as door, door.transaction() as session:
+    with open_desk(home) as desk, desk.transaction() as session:
         by, row = person_or_owner(session, who), model_named(session, model) if model else None
         token, secret = create_token(
             session, name=name, roles=roles, model=row, lifetime=timedelta(days=days), by=by,
@@ -73,7 +72,7 @@ def revoke(
     from monitor.db.engine import database_now
     from monitor.db.tokens import token_named
 
-    with open_door(home) as door, door.transaction() as session:
+    with open_desk(home) as desk, desk.transaction() as session:
         by, token = person_or_owner(session, who), token_named(session, name)
         revoke_token(session, token, by=by, reason=reason, now=database_now(session))
     print(f"token {name} is revoked")

@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from monitor.cli.acting import AsOption, person_or_owner
-from monitor.cli.models import open_door
+from monitor.cli.acting import AsOption, open_desk, person_or_owner
 from monitor.cli.platform import HomeOption, say
 from monitor.errors import BadInput
 
@@ -26,7 +25,7 @@ def list_users(home: HomeOption = None) -> None:
     """Every account with its roles."""
     from monitor.db.users import users
 
-    with open_door(home) as door, door.transaction() as session:
+    with open_desk(home) as desk, desk.transaction() as session:
         found = users(session)
     if not found:
         say("nobody has an account yet: holdfast user add NAME ROLE …, or holdfast link for the first one")
@@ -40,7 +39,7 @@ def add(name: NameArgument, roles: RolesArgument, who: AsOption = None, home: Ho
     from monitor.acts.users import create_person
     from monitor.db.engine import database_now
 
-    with open_door(home) as door, door.transaction() as session:
+    with open_desk(home) as desk, desk.transaction() as session:
         by = person_or_owner(session, who)
         made = create_person(session, name=name, roles=roles, by=by, now=database_now(session))
         print(f"{made.name} is {', '.join(made.roles)}: holdfast user invite {made.name}")
@@ -53,7 +52,7 @@ def set_roles(name: NameArgument, roles: RolesArgument, who: AsOption = None, ho
     from monitor.db.engine import database_now
     from monitor.db.users import user_named
 
-    with open_door(home) as door, door.transaction() as session:
+    with open_desk(home) as desk, desk.transaction() as session:
         by, user = person_or_owner(session, who), user_named(session, name)
         change_roles(session, user, roles=roles, by=by, now=database_now(session))
         print(f"{name} is {', '.join(user.roles)} now")
@@ -66,7 +65,7 @@ def disable(name: NameArgument, reason: ReasonOption = "", who: AsOption = None,
     from monitor.db.engine import database_now
     from monitor.db.users import user_named
 
-    with open_door(home) as door, door.transaction() as session:
+    with open_desk(home) as desk, desk.transaction() as session:
         by, user = person_or_owner(session, who), user_named(session, name)
         acts.disable(session, user, by=by, reason=reason, now=database_now(session))
     print(f"{name} is disabled")
@@ -79,7 +78,7 @@ def enable(name: NameArgument, reason: ReasonOption = "", who: AsOption = None, 
     from monitor.db.engine import database_now
     from monitor.db.users import user_named
 
-    with open_door(home) as door, door.transaction() as session:
+    with open_desk(home) as desk, desk.transaction() as session:
         by, user = person_or_owner(session, who), user_named(session, name)
         acts.enable(session, user, by=by, reason=reason, now=database_now(session))
     print(f"{name} is enabled")
@@ -93,12 +92,12 @@ def invite(name: NameArgument, who: AsOption = None, home: HomeOption = None) ->
     from monitor.db.users import user_named
     from monitor.up import running_supervisor
 
-    with open_door(home) as door:
-        with door.transaction() as session:
+    with open_desk(home) as desk:
+        with desk.transaction() as session:
             by, user = person_or_owner(session, who), user_named(session, name)
             once = acts.invite(session, user, lifetime=INVITED_FOR, by=by, now=database_now(session))
-        running = running_supervisor(door.settings)
-        print(f"{running.link if running else door.settings.link}/?once={once}")
+        running = running_supervisor(desk.settings)
+        print(f"{running.link if running else desk.settings.link}/?once={once}")
 
 
 @app.command()
@@ -116,7 +115,7 @@ def password(
     if not stdin and not sys.stdin.isatty():
         raise BadInput("expected a terminal to ask for the password at, or --stdin")
     secret = sys.stdin.readline().rstrip("\n") if stdin else _asked()
-    with open_door(home) as door, door.transaction() as session:
+    with open_desk(home) as desk, desk.transaction() as session:
         by, user = person_or_owner(session, who), user_named(session, name)
         set_password(session, user, password=secret, by=by, now=database_now(session))
     print(f"{name} has another password, and is signed out everywhere")

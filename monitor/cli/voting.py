@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.cli.acting import AsOption, person
-from monitor.cli.models import open_door
+from monitor.cli.acting import AsOption, open_desk, person
 from monitor.cli.platform import HomeOption, say
 from monitor.errors import BadInput, NotFound, StaleDecision
 
@@ -35,7 +34,7 @@ def request(model: ModelArgument, reason: ReasonOption = "", who: AsOption = Non
     from monitor.db.engine import database_now
     from monitor.db.registry import model_named
 
-    with open_door(home) as door, door.transaction() as session:
+    with open_desk(home) as desk, desk.transaction() as session:
         actor, row = person(session, who), model_named(session, model)
         proposal = request_retraining(session, row, by=actor, reason=reason, now=database_now(session))
         print(f"proposal #{proposal.id} for {model} awaits approval: holdfast proposal show {proposal.id}")
@@ -50,7 +49,7 @@ def approve(
     from monitor.db.engine import database_now
 
     sha256 = _seen(number, evidence, who, "Approve this training?", home)
-    with open_door(home) as door, door.transaction() as session:
+    with open_desk(home) as desk, desk.transaction() as session:
         actor, proposal = person(session, who), _proposal(session, number)
         acts.approve(session, proposal, by=actor, evidence_sha256=sha256, reason=reason, now=database_now(session))
     print(f"proposal #{number} is approved: the training is queued; holdfast proposal follow {number}")
@@ -66,7 +65,7 @@ def reject(
 
     _require(reason)
     sha256 = _seen(number, evidence, who, "Reject this proposal?", home)
-    with open_door(home) as door, door.transaction() as session:
+    with open_desk(home) as desk, desk.transaction() as session:
         actor, proposal = person(session, who), _proposal(session, number)
         acts.reject(session, proposal, by=actor, evidence_sha256=sha256, reason=reason, now=database_now(session))
     print(f"proposal #{number} is rejected")
@@ -81,7 +80,7 @@ def promote(
     from monitor.db.engine import database_now
 
     sha256 = _seen(number, evidence, who, "Promote this candidate?", home)
-    with open_door(home) as door, door.transaction() as session:
+    with open_desk(home) as desk, desk.transaction() as session:
         actor, proposal = person(session, who), _proposal(session, number)
         decided = acts.approve_promotion(
             session, proposal, by=actor, evidence_sha256=sha256, reason=reason, now=database_now(session)
@@ -95,7 +94,7 @@ def cancel(number: NumberArgument, reason: ReasonOption = "", who: AsOption = No
     from monitor.db.engine import database_now
 
     _require(reason)
-    with open_door(home) as door, door.transaction() as session:
+    with open_desk(home) as desk, desk.transaction() as session:
         actor, proposal = person(session, who), _proposal(session, number)
         acts.cancel(session, proposal, by=actor, reason=reason, now=database_now(session))
     print(f"proposal #{number} is cancelled")
@@ -108,7 +107,7 @@ def rollback(model: ModelArgument, reason: ReasonOption = "", who: AsOption = No
     from monitor.db.registry import model_named
 
     _require(reason)
-    with open_door(home) as door, door.transaction() as session:
+    with open_desk(home) as desk, desk.transaction() as session:
         actor, row = person(session, who), model_named(session, model)
         previous = acts.rollback(session, row, by=actor, reason=reason, now=database_now(session))
         print(f"{previous.name} is the champion of {model} again")
@@ -133,7 +132,7 @@ def _seen(number: int, evidence: str | None, who: str | None, question: str, hom
         BadInput: nobody is there to be asked, or the digits are too few.
         StaleDecision: the digits are those of other evidence.
     """
-    with open_door(home) as door, door.transaction() as session:
+    with open_desk(home) as desk, desk.transaction() as session:
         actor, sha256 = person(session, who), _proposal(session, number).evidence_sha256
         lines = list(shown(session, number, actor))
     if evidence is None:

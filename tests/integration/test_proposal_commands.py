@@ -1,5 +1,6 @@
 """`holdfast proposal …`, `rollback`, `freeze`: decisions at the command line are a named person's, on evidence."""
 
+import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -221,3 +222,9 @@ def test_an_exported_proposal_is_verified_without_a_database(
     assert "was changed" in changed.out or "was altered" in changed.out or "is not in the audit" in changed.out
     assert "cannot be read" in far("proposal", "verify", tmp_path / "none").err
     assert "there is no proposal 9" in holdfast("proposal", "export", 9, file).err
+
+
+def test_a_decision_does_not_wait_for_torch():
+    needed = "monitor.cli.app, monitor.cli.voting, monitor.acts.retraining, monitor.acts.requests, monitor.db.tables"
+    ended = subprocess.run([sys.executable, "-c", f"import sys, {needed}; sys.exit('torch' in sys.modules)"])
+    assert ended.returncode == 0
