@@ -6,7 +6,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +43,7 @@ class Receiver:
     status: int = 202
     location: str = ""
     got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    before_answering: Callable[[], object] = lambda: None
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -58,6 +59,7 @@ def receiving() -> Iterator[Receiver]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             receiver.got.append(({name.lower(): value for name, value in self.headers.items()}, body))
+            receiver.before_answering()
             self.send_response(receiver.status)
             if receiver.location:
                 self.send_header("Location", receiver.location)

@@ -5,7 +5,7 @@ The token is the permission: it is stored as a hash, fits one training, and is o
 
 import hashlib
 import secrets
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
@@ -132,8 +132,3 @@ def _record(session: Session, training: OutsideTraining, what: str, *, by: str, 
 
 def _sha256(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
-
-
-def deadline_after(now: datetime, hours: float) -> datetime:
-    """When an answer is no longer awaited."""
-    return now + timedelta(hours=hours)

@@ -4,30 +4,55 @@
 404  the champion has no file of this hash: ask for the champion again
 """
 
+import asyncio
 import hashlib
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
 
 from monitor.api.asking import Open, Someone
 from monitor.api.bodies import ChampionFile, ChampionOut
+from monitor.db.engine import transaction
 from monitor.db.registry import Version, champion, model_named
 from monitor.errors import NotFound
 
 routes = APIRouter(prefix="/models/{name}/champion")
+LONGEST_WAIT = 60  # seconds
 _FOREVER = "private, max-age=31536000, immutable"  # a hash never names another content
 
 
 @routes.get("", response_model=ChampionOut)
-def read_champion(
-    name: str, actor: Someone, session: Open, if_none_match: Annotated[str | None, Header()] = None
-) -> Response:
-    """The version that should serve."""
-    version = champion(session, model_named(session, name))
-    found = ChampionOut(
+async def read_champion(
+    name: str, actor: Someone, request: Request, wait: Annotated[int, Query(ge=0, le=LONGEST_WAIT)] = 0,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:  # fmt: skip
+    """The version that should serve; with `wait`, once it is another than `If-None-Match` says, or after so long."""
+    known = {one.strip().removeprefix("W/") for one in (if_none_match or "").split(",")}
+    for second in range(wait + 1):
+        found = await run_in_threadpool(_champion, request.app.state.engine, name)
+        tag = f'"{hashlib.sha256(found.model_dump_json().encode()).hexdigest()}"'
+        if tag not in known or second == wait or await request.is_disconnected():
+            break
+        await asyncio.sleep(1.0)
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+    if tag in known:
+        return Response(status_code=304, headers=headers)
+    return JSONResponse(found.model_dump(mode="json"), headers=headers)
+
+
+def _champion(engine: Engine, name: str) -> ChampionOut:
+    """As it is now, in a transaction of its own: nobody holds one open while waiting."""
+    with transaction(engine) as session:
+        return _told(champion(session, model_named(session, name)), name)
+
+
+def _told(version: Version, name: str) -> ChampionOut:
+    return ChampionOut(
         model=name, version=version.name, flavour=version.flavour, manifest_sha256=version.manifest_sha256,
         promoted_at=version.promoted_at, confirmed_at=version.confirmed_at, manifest=version.manifest,
         files=[
@@ -35,11 +60,6 @@ def read_champion(
             for file, of in _files(version).items()
         ],
     )  # fmt: skip
-    tag = f'"{hashlib.sha256(found.model_dump_json().encode()).hexdigest()}"'
-    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
-    if if_none_match is not None and tag in {one.strip().removeprefix("W/") for one in if_none_match.split(",")}:
-        return Response(status_code=304, headers=headers)
-    return JSONResponse(found.model_dump(mode="json"), headers=headers)
 
 
 @routes.get("/artefact/{sha256}", response_class=FileResponse)

@@ -217,6 +217,12 @@ class ProposalPage:
         return (*gates, *(one["sentence"] for one in self.comparison.get("slices", ())))
 
     @property
+    def _worst_risk(self) -> str:
+        """The slice in which the candidate loses most, if there is one."""
+        slices = self.comparison.get("slices") or ()
+        return f" Worst risk: {slices[0]['feature']} {slices[0]['slice']} (n = {slices[0]['n']:,})." if slices else ""
+
+    @property
     def recommendation(self) -> str:
         """What the evidence says to do, in a sentence; empty where nothing is to be decided."""
         if self.state == "awaiting_approval":
@@ -227,7 +233,7 @@ class ProposalPage:
         if self.state != "awaiting_promotion":
             return ""
         if not self.failed_gates:
-            return f"Recommend: PROMOTE. All {len(self.gates)} gates passed."
+            return f"Recommend: PROMOTE. All {len(self.gates)} gates passed.{self._worst_risk}"
         names = ", ".join(gate.name for gate in self.failed_gates)
         return f"Recommend: REJECT. {len(self.failed_gates)} of {len(self.gates)} gates failed: {names}."
 

@@ -6,7 +6,7 @@ A service's answer is awaited by nobody: the job ends once it was asked, and its
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +56,9 @@ def answer_of(
         return _answered(tools, newest, material, folder, inputs)
     if newest is not None and newest.state == "failed":
         raise BadInput(f"the trainer says: {newest.document['answer']['reason']}")
-    over = acts.deadline_after(found[0].asked_at, trainer.hours) if found else acts.deadline_after(now, trainer.hours)
+    over = newest.deadline if newest is not None else now + timedelta(hours=trainer.hours)  # of all requests together
     if now >= over:
-        raise BadInput(f"{host_of(trainer.url)} did not answer within {trainer.hours:g} h of being asked")
+        raise BadInput(f"{host_of(trainer.url)} did not answer by {over:%-d %b %Y %H:%M} UTC")
     if newest is None or newest.state == "abandoned" or not newest.document.get("sent"):
         _ask(tools, job, material, trainer, over)
         return None

@@ -14,20 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
 
-from monitor.acts.proposals import lifetime_of
-from monitor.acts.registry import register_version
 from monitor.acts.retraining import move
-from monitor.acts.shadow import Terms, begin_shadow
 from monitor.acts.trainers import CommandTrainer, WebhookTrainer, trainer_of
 from monitor.artifacts import Manifest, check_files
 from monitor.artifacts.attach import attach_file
-from monitor.db.checks import Campaign
 from monitor.db.engine import database_now, transaction
 from monitor.db.jobs import MOST_ATTEMPTS, Claimed, cancelled
 from monitor.db.read_training import last_noise_report
-from monitor.db.registry import Model, Version
 from monitor.db.retraining import Progress as ProgressRow
 from monitor.db.retraining import Proposal
 from monitor.errors import BadInput, JobFailed, NotFound
@@ -36,11 +30,11 @@ from monitor.jobs import command_child, compare_child, train_child
 from monitor.jobs.child import LIMIT_SECONDS, Progress, run_in_child
 from monitor.jobs.compare_child import Measurements
 from monitor.jobs.context import Tools, effect
-from monitor.jobs.gating import Ruling, rule
+from monitor.jobs.gating import rule
 from monitor.jobs.material import Material, read_material
 from monitor.jobs.outside import Answer, answer_of, forget_rows
 from monitor.jobs.outside_files import check_allowed, given_of, read_made, rows_bytes
-from monitor.jobs.shadow import terms_of
+from monitor.jobs.retrain_end import finish
 from monitor.jobs.train_child import Candidate
 from monitor.training import FACTORIES, family_weights
 
@@ -92,7 +86,7 @@ def run(tools: Tools, job: Claimed) -> None:
         return
     chosen = next((ruling for ruling in rulings if ruling.passed), rulings[0])
     forget_rows(tools, material.proposal.id)
-    _finish(tools, job, material, chosen, manifests[chosen.recipe], found)
+    finish(tools, job, material, chosen, manifests[chosen.recipe], found, seed=_seed(material))
 
 
 def _begin(tools: Tools, job: Claimed) -> Material | None:
@@ -194,60 +188,6 @@ def _compare(
     )  # fmt: skip
     child.run(compare_child.WORK, folder)
     return compare_child.read_measurements(folder, list(compared))
-
-
-def _finish(
-    tools: Tools, job: Claimed, material: Material, ruling: Ruling, manifest: Manifest,
-    found: Mapping[str, Measurements],
-) -> None:  # fmt: skip
-    """The one effect: candidate, its campaign, gates, the proposal's next state, its shadow, and the job's end."""
-    with effect(tools, job, point="train") as session:
-        now = database_now(session)
-        proposal, model = session.get_one(Proposal, material.proposal.id), session.get_one(Model, material.model.id)
-        candidate = register_version(
-            session, model, manifest=manifest, state="candidate", baseline=ruling.baseline, by=POLICY, now=now
-        )
-        _store_campaign(session, candidate, material, found[ruling.recipe])
-        values: dict[str, Any] = {
-            "candidate_id": candidate.id,
-            "gates": [gate.to_document() for gate in ruling.gates],
-            "comparison": ruling.comparison,
-            "snapshot": {**proposal.snapshot, **_trained_on(material)},
-            "recipe": ruling.recipe,
-        }
-        to = ProposalState.AWAITING_PROMOTION if ruling.passed else ProposalState.FAILED
-        patience = lifetime_of(model) + material.settings.shadow_windows * material.settings.width
-        values |= {"expires_at": now + patience} if ruling.passed else {"last_error": ruling.sentence}
-        move(session, proposal, to, by=POLICY, now=now, sentence=ruling.sentence, **values)
-        if ruling.passed:
-            since = material.snapshot.window.end
-            begin_shadow(session, proposal, model, since=since, terms=_terms(material, found.get("champion")), now=now)
-
-
-def _terms(material: Material, champion: Measurements | None) -> Terms:
-    held = slice(material.cut, None)
-    return terms_of(
-        material.model.task, material.y[held], artefact=None if champion is None else champion.held,
-        score=None if material.score is None else material.score[held],
-        prediction=None if material.prediction is None else material.prediction[held],
-    )  # fmt: skip
-
-
-def _trained_on(material: Material) -> dict[str, Any]:
-    """The snapshot as it was really read: labels that came after the proposal are in it."""
-    document = material.snapshot.to_document()
-    return {**document, "trained_rows": material.cut, "held_out_rows": material.held}
-
-
-def _store_campaign(session: Session, candidate: Version, material: Material, found: Measurements) -> None:
-    times = material.snapshot.frame["event_time"]
-    session.add(
-        Campaign(
-            model_id=candidate.model_id, version_id=candidate.id, purpose="candidate", plan="tick",
-            starts=times.iloc[-material.held].to_pydatetime(), ends=material.snapshot.window.end,
-            seed=_seed(material), report=found.report,
-        )
-    )  # fmt: skip
 
 
 def _advance(tools: Tools, job: Claimed, material: Material, *states: ProposalState) -> None:

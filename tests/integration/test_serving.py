@@ -3,7 +3,9 @@
 import base64
 import hashlib
 import hmac
+import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +18,7 @@ from monitor.acts.alerts import add_route
 from monitor.acts.loop import configure_loop
 from monitor.acts.promotion import confirm_serving, promote_again, rollback
 from monitor.acts.serving import recommend_rollback, remind_serving
+from monitor.api.sessions import COOKIE
 from monitor.artifacts import Manifest
 from monitor.db.alerts import Outbox
 from monitor.db.audit import entries
@@ -25,6 +28,7 @@ from monitor.db.jobs import Job
 from monitor.db.read_retraining import proposal_page
 from monitor.db.registry import Model, Monitor, Version
 from monitor.db.retraining import Proposal
+from monitor.db.users import create_user, make_link, redeem_link
 from monitor.jobs.context import Tools
 from monitor.jobs.raise_alerts import judge
 from monitor.jobs.worker import Worker
@@ -32,7 +36,7 @@ from monitor.windows import Window
 from tests.governed import ADMIN, ANA, BEGIN, DAY, NOW, OMAR, Governed, govern, tools_for, with_artefact
 from tests.integration.test_door import Browser, link
 from tests.integration.test_rollback import promoted
-from tests.web import Receiver, receiving
+from tests.web import Receiver, call, receiving, served
 
 SECRET = "between us"
 
@@ -194,6 +198,24 @@ def test_the_champion_is_told_with_its_files_and_not_again_while_it_stays(
         session.get_one(Version, made.champion.id).confirmed_at = database_now(session)
     changed = client._send("GET", "/v1/models/fraud/champion", headers={"If-None-Match": first.headers["etag"]})
     assert changed.status_code == 200
+
+
+def test_whoever_waits_is_told_of_the_change(engine: Engine, tools: Tools, tmp_path: Path):
+    with transaction(engine) as session:
+        made = govern(session)
+        person = create_user(session, "ana", ["approver"])
+        cookie = f"{COOKIE}={redeem_link(session, make_link(session, person, lifetime=timedelta(minutes=5)))}"
+    with served(engine, tmp_path) as root, ThreadPoolExecutor(1) as pool:
+        url = f"{root}/v1/models/fraud/champion"
+        _, _, headers = call(url, headers={"Cookie": cookie})
+        asked = {"Cookie": cookie, "If-None-Match": headers["etag"]}
+        waiting = pool.submit(call, f"{url}?wait=60", headers=asked)
+        with transaction(engine) as session:
+            promoted(session, replace(made, model=session.get_one(Model, made.model.id)))
+        status, body, _ = waiting.result()
+        assert (status, json.loads(body)["version"]) == (200, "v2")
+        assert call(f"{url}?wait=1", headers={"Cookie": cookie, "If-None-Match": headers["etag"]})[0] == 200
+        assert call(f"{url}?wait=61", headers=asked)[0] == 422
 
 
 def test_only_whole_files_of_the_champion_are_handed_out(engine: Engine, tools: Tools, client: Browser):

@@ -1,6 +1,7 @@
 """Every view on a real database: what it says with rows, without any, and when something fails."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from monitor.acts.shadow import Loss, ShadowVerdict, Terms, begin_shadow, conclu
 from monitor.db.checks import CheckRun, Finding
 from monitor.db.engine import transaction
 from monitor.db.jobs import Job
+from monitor.db.read_retraining import proposal_page
 from monitor.db.registry import Model, Monitor, Version
 from monitor.db.retraining import Progress, Proposal
 from monitor.db.users import create_user
@@ -344,6 +346,9 @@ def test_a_shadow_shows_what_it_has_come_to_before_the_buttons(engine: Engine):
         session.add(candidate)
         session.flush()
         proposal.candidate_id = candidate.id
+        worse = {"feature": "channel", "slice": "= kiosk", "n": 212, "sentence": "channel = kiosk (n = 212): worse."}
+        proposal.comparison = {"slices": [worse]}
+        proposal.gates = [{"name": "clean", "value": 0.1, "limit": -0.1, "passed": True, "sentence": "Clean."}]
         model = session.get_one(Model, proposal.model_id)
         model.settings = {**model.settings, "shadow_windows": 3}
         terms = Terms(loss=Loss.BRIER, champion_by="traces")
@@ -354,6 +359,14 @@ def test_a_shadow_shows_what_it_has_come_to_before_the_buttons(engine: Engine):
         shadow.document = {**shadow.document, "sequence": sequence.to_document(), "decisions": decisions}
         shadow.rows = 4_000
         conclude(session, shadow, ShadowVerdict.WORSE, now=proposal.created_at)
+    with transaction(engine) as session:
+        page = proposal_page(session, proposal.id)
+        assert page is not None
+        assert page.worse[-1] == "channel = kiosk (n = 212): worse."
+        ready = replace(page, state="awaiting_promotion", gates=page.gates[:1])
+        assert ready.recommendation == (
+            "Recommend: PROMOTE. All 1 gates passed. Worst risk: channel = kiosk (n = 212)."
+        )
     words = said(view("retraining"))
     assert "Shadow: worse" in words
     assert "the candidate is worse than the champion" in words
