@@ -6,7 +6,8 @@ gate may lean on it.
 """
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,9 @@ from monitor.robustness import Plan, Search, Task, ThreatModel, reality_cap, run
 from monitor.robustness.target import Target
 from monitor.schema import FloatArray, Schema
 
+RUNS_A_SEED = 40
 CANDIDATES_A_TABLE = 4
+HONEST = "honest"
 HONEST_SHARE = 0.2
 LEVEL = "S2"
 PLAN = Plan(
@@ -59,47 +62,70 @@ class Side:
     comparable: bool
 
 
-def figures(runs: int, *, seed: int) -> dict[str, Any]:
-    """By kind how many were tried, were degenerate, and were promoted; and which gates stopped them."""
-    rng = np.random.default_rng(seed)
-    tried: Counter[str] = Counter()
-    bad: Counter[str] = Counter()
-    promoted: Counter[str] = Counter()
-    wrong: list[dict[str, Any]] = []
-    stopped: Counter[str] = Counter()
-    while tried.total() < runs:
+@dataclass(kw_only=True)
+class Tally:
+    """What was tried, by kind: how many were degenerate, how many promoted, and which gates stopped degenerate ones."""
+
+    tried: Counter[str] = field(default_factory=Counter)
+    degenerate: Counter[str] = field(default_factory=Counter)
+    promoted: Counter[str] = field(default_factory=Counter)
+    stopped: Counter[str] = field(default_factory=Counter)
+    wrong: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, kind: str, champion: Side, judged: tuple[Side, tuple[GateResult, ...]] | None, held: int) -> None:
+        """One candidate; None where the training itself refused it."""
+        self.tried[kind] += 1
+        if judged is None:
+            self.degenerate[kind] += 1
+            self.stopped["refused after training"] += 1
+            return
+        candidate, gates = judged
+        bad = is_degenerate(champion, candidate)
+        failed = [gate.name for gate in gates if not gate.passed]
+        self.degenerate[kind] += bad
+        self.promoted[kind] += not failed
+        if bad:
+            self.stopped.update(failed)
+        if bad and not failed:
+            self.wrong.append(_told(kind, champion, candidate, held))
+
+    def to_document(self) -> dict[str, Any]:
+        """As figures of the benchmark."""
+        return {
+            "runs": self.tried.total(),
+            "by kind": {
+                kind: {"tried": n, "degenerate": self.degenerate[kind], "promoted": self.promoted[kind]}
+                for kind, n in sorted(self.tried.items())
+            },
+            "degenerate": self.degenerate.total(),
+            "degenerate and promoted": len(self.wrong),
+            "promoted wrongly": self.wrong,
+            "gates that stopped degenerate ones": dict(self.stopped.most_common()),
+        }
+
+
+def figures(runs: int, *, seed: int, tell: Callable[[str], None] = print) -> dict[str, Any]:
+    """That many candidates, in parts of forty with a seed each."""
+    tally = Tally()
+    for part in range(-(-runs // RUNS_A_SEED)):
+        _try(tally, min(runs, (part + 1) * RUNS_A_SEED), np.random.default_rng(seed + part))
+        tell(
+            f"{tally.tried.total():>5} candidates, {tally.degenerate.total()} degenerate, "
+            f"{len(tally.wrong)} of these promoted; honest {tally.promoted[HONEST]} of {tally.tried[HONEST]} promoted"
+        )
+    return tally.to_document()
+
+
+def _try(tally: Tally, until: int, rng: np.random.Generator) -> None:
+    """Candidates on random tables until so many were tried in all."""
+    while tally.tried.total() < until:
         trial = _trial(rng)
         if trial is None:
             continue
         champion = _side(trial, trial.champion, None)
-        for _ in range(min(CANDIDATES_A_TABLE, runs - tried.total())):
-            kind = "honest" if rng.random() < HONEST_SHARE else str(rng.choice(list(KINDS)))
-            tried[kind] += 1
-            judged = _judged(trial, champion, kind, rng)
-            if judged is None:
-                stopped["refused after training"] += 1
-                bad[kind] += 1
-                continue
-            candidate, gates = judged
-            degenerate = is_degenerate(champion, candidate)
-            bad[kind] += degenerate
-            failed = [gate.name for gate in gates if not gate.passed]
-            stopped.update(failed if degenerate else [])
-            if not failed:
-                promoted[kind] += 1
-                if degenerate:
-                    wrong.append(_told(kind, champion, candidate, trial))
-    return {
-        "runs": runs,
-        "by kind": {
-            k: {"tried": n, "degenerate": bad[k], "promoted": promoted[k]} for k, n in sorted(tried.items())
-        },
-        "degenerate": bad.total(),
-        "degenerate and promoted": len(wrong),
-        "promoted wrongly": wrong,
-        "gates that stopped degenerate ones": dict(stopped.most_common()),
-        "honest": {"tried": tried["honest"], "promoted": promoted["honest"], "degenerate": bad["honest"]},
-    }  # fmt: skip
+        for _ in range(min(CANDIDATES_A_TABLE, until - tally.tried.total())):
+            kind = HONEST if rng.random() < HONEST_SHARE else str(rng.choice(list(KINDS)))
+            tally.add(kind, champion, _judged(trial, champion, kind, rng), len(trial.held[1]))
 
 
 def goals(found: dict[str, Any]) -> list[Goal]:
@@ -152,7 +178,7 @@ def _judged(
     rows, y = trial.learned
     lesson = Lesson(schema=trial.schema, rows=rows, y=y, threat=trial.threat, champion=trial.champion, rng=rng)
     try:
-        model = honest(lesson) if kind == "honest" else KINDS[kind](lesson)
+        model = honest(lesson) if kind == HONEST else KINDS[kind](lesson)
     except BadInput:
         return None
     candidate = _side(trial, model, champion)
@@ -195,10 +221,10 @@ def _side(trial: Trial, model: nn.Module, champion: Side | None) -> Side:
     )  # fmt: skip
 
 
-def _told(kind: str, champion: Side, candidate: Side, trial: Trial) -> dict[str, Any]:
+def _told(kind: str, champion: Side, candidate: Side, held: int) -> dict[str, Any]:
     return {
         "kind": kind,
-        "held_out": len(trial.held[1]),
+        "held_out": held,
         "auc": [champion.true_auc, candidate.true_auc],
         "mcc": [champion.true_mcc, candidate.true_mcc],
         "held_out_auc": [champion.figures.clean.value, candidate.figures.clean.value],
