@@ -91,6 +91,57 @@ def _freezing(page: RegistryPage) -> None:
         )
 
 
+def _freezing_all(page: RegistryPage) -> None:
+    """One switch for the whole platform."""
+    word = "Unfreeze" if page.everything_frozen else "Freeze"
+    with st.form("freezing-all", border=False, clear_on_submit=True):
+        st.text_input("Reason for all models", key="freeze-all-reason", placeholder="why, for the audit", max_chars=500)
+        st.form_submit_button(
+            f"{word} everything", on_click=registering.set_all_frozen, args=(not page.everything_frozen,)
+        )
+
+
+def _envelope(page: RegistryPage) -> None:
+    """Tier 0: what policy may decide by itself."""
+    st.subheader("Change envelope", divider="gray")
+    signed = page.envelope
+    if signed is None:
+        st.caption("No approver has signed one: people decide.")
+    else:
+        states.field("Signed", f"by {signed.signed_by}, holds until {times.moment(signed.expires_at)}: {signed.reason}")
+        limits = {name: ", ".join(map(str, v)) if isinstance(v, list) else v for name, v in signed.limits.items()}
+        st.dataframe(pd.DataFrame({"Limit": list(limits), "Value": [str(v) for v in limits.values()]}), hide_index=True)
+        with st.form("revoke", border=False, clear_on_submit=True):
+            st.text_input("Reason to revoke", key=f"revoke-reason-{page.model}", max_chars=500)
+            st.form_submit_button("Revoke", on_click=registering.revoke_envelope, args=(page.model,))
+    if refused := registering.refusal(Action.SIGN_ENVELOPE):
+        states.not_allowed(refused)
+        return
+    with st.form("sign", border=False):
+        left, middle, right = st.columns(3)
+        left.number_input("Days", 1.0, 366.0, 90.0, key=f"envelope-days-{page.model}")
+        middle.number_input("Clean loss allowed", 0.0, 1.0, 0.0, 0.001, "%.3f", key=f"envelope-clean-{page.model}")
+        right.number_input("Robust loss allowed", 0.0, 1.0, 0.0, 0.001, "%.3f", key=f"envelope-robust-{page.model}")
+        st.text_input("Reason to sign", key=f"envelope-reason-{page.model}", max_chars=500)
+        st.form_submit_button("Sign", on_click=registering.sign_envelope, args=(page.model,))
+
+
+def _retiring(page: RegistryPage, entry: VersionEntry | None) -> None:
+    st.subheader("Retire", divider="gray")
+    if page.retired_at is not None:
+        st.caption(f"{page.model} was retired {times.moment(page.retired_at)}: nothing is checked any more.")
+        return
+    if refused := registering.refusal(Action.RETIRE):
+        states.not_allowed(refused)
+        return
+    st.caption("For good: a retired version never serves again, a retired model is not checked any more.")
+    st.text_input("Reason to retire", key=f"retire-reason-{page.model}", placeholder="why", max_chars=500)
+    with st.container(horizontal=True):
+        if entry is not None and entry.name != page.serving and entry.state != "retired":
+            st.button(f"Retire {entry.name}", on_click=registering.retire, args=(page.model, entry.name))
+        st.button(f"Retire the model {page.model}", on_click=registering.retire, args=(page.model, None))
+
+
 model = controls.pick_model()
 page = queries.registry_page(model)
 st.title(page.headline)
@@ -110,3 +161,8 @@ entry = page.entry(chosen)
 if entry is not None:
     _lineage(page, entry)
 _freezing(page)
+if not registering.refusal(Action.FREEZE):
+    _freezing_all(page)
+if page.tier == 0:
+    _envelope(page)
+_retiring(page, entry)

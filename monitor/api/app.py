@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from monitor.acts import retraining as acts
-from monitor.api import deciding, evidently, loop, outside, people, registry, serving, trail
+from monitor.api import deciding, envelopes, evidently, loop, outside, people, registry, serving, trail
 from monitor.api.asking import NotSignedIn, Open, Someone
 from monitor.api.bodies import Decision, Done, ModelOut, RollBack, VerdictOut
 from monitor.db.engine import database_now
@@ -43,6 +43,7 @@ def api(engine: Engine, artifact_dir: Path | None = None) -> FastAPI:
     app.include_router(evidently.routes)
     app.include_router(deciding.routes)
     app.include_router(outside.routes)
+    app.include_router(envelopes.routes)
     app.include_router(loop.routes)
     app.include_router(serving.routes)
     app.include_router(people.routes)

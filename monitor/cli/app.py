@@ -13,6 +13,7 @@ from monitor.cli import (
     checking,
     database,
     deciding,
+    envelopes,
     freezing,
     look,
     loop,
@@ -22,6 +23,7 @@ from monitor.cli import (
     processes,
     proposals,
     report,
+    retiring,
     segments,
     stressing,
     threats,
@@ -40,7 +42,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (demo, platform, look, models, checking, stressing, freezing, processes):
+for group in (demo, platform, look, models, checking, stressing, freezing, processes, retiring):
     group.register(app)
 app.command()(voting.rollback)
 app.add_typer(database.app, name="db")
@@ -55,6 +57,7 @@ app.add_typer(segments.app, name="segment")
 app.add_typer(threats.app, name="threat")
 app.add_typer(loop.app, name="loop")
 app.add_typer(proposals.app, name="proposal")
+app.add_typer(envelopes.app, name="envelope")
 app.add_typer(users.app, name="user")
 app.add_typer(tokens.app, name="token")
 app.add_typer(audit.app, name="audit")

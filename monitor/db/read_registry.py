@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from monitor.db.registry import Model, Version, model_named, versions
-from monitor.db.retraining import Freeze, Proposal
+from monitor.db.retraining import Envelope, Freeze, Proposal
 
 _PRIVATE = ("champion_webhook", "trainer")
 
@@ -46,6 +46,16 @@ class VersionEntry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SignedEnvelope:
+    """What policy may decide at tier 0."""
+
+    limits: Mapping[str, Any]
+    signed_by: str
+    reason: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class RegistryPage:
     """A model's versions, the newest first."""
 
@@ -58,6 +68,7 @@ class RegistryPage:
     everything_frozen: bool
     retired_at: datetime | None
     serving: str | None
+    envelope: SignedEnvelope | None
     versions: tuple[VersionEntry, ...]
 
     @property
@@ -99,7 +110,18 @@ def registry_page(session: Session, model: str) -> RegistryPage:
     return RegistryPage(
         model=row.name, owner=row.owner, task=row.task, tier=row.tier, solo=row.solo, frozen=row.frozen,
         everything_frozen=all_frozen(session), retired_at=row.retired_at, serving=names.get(row.champion_id or 0),
+        envelope=_envelope(session, row),
         versions=tuple(_entry(version, proposals.get(version.id), names) for version in reversed(found)),
+    )  # fmt: skip
+
+
+def _envelope(session: Session, model: Model) -> SignedEnvelope | None:
+    chosen = select(Envelope).where(Envelope.model_id == model.id, Envelope.revoked_at.is_(None))
+    row = session.scalar(chosen)
+    if row is None:
+        return None
+    return SignedEnvelope(
+        limits=row.document, signed_by=row.signed_by, reason=row.reason, expires_at=row.expires_at
     )  # fmt: skip
 
 
