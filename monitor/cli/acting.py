@@ -69,6 +69,15 @@ def person(session: "Session", name: str | None) -> "Actor":
     return actor_named(session, chosen)
 
 
+def plain(text: str) -> str:
+    """Text that somebody typed, on one line and without anything that a terminal would obey.
+
+    >>> plain("looks good\\x1b[2J\\nreally")
+    'looks good�[2J really'
+    """
+    return "".join(sign if sign.isprintable() else "�" for sign in " ".join(text.split()))
+
+
 def person_or_owner(session: "Session", name: str | None) -> "Actor":
     """The named account, else the operating-system user that owns the data: for what an installer does."""
     from monitor.cli.actor import COMMAND_LINE

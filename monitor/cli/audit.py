@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.cli.acting import AsOption, open_desk, person_or_owner
+from monitor.cli.acting import AsOption, open_desk, person_or_owner, plain
 from monitor.cli.platform import HomeOption, say
 from monitor.errors import BadInput
 from monitor.settings import Settings
@@ -48,7 +48,7 @@ def list_entries(
         note = str(line.details.get("reason") or line.details.get("sentence") or "")
         about = f"{line.model} " if line.model else ""
         act = f"{line.at:%Y-%m-%d %H:%M:%S}Z  {line.actor:<12} {line.action:<26}"
-        print(f"#{line.number:<6} {act} {about}{line.subject}{'  ' + note if note else ''}")
+        print(f"#{line.number:<6} {act} {about}{line.subject}{'  ' + plain(note) if note else ''}")
     if page.total > len(page.lines):
         say(f"{len(page.lines):,} of {page.total:,} are shown: --last {page.total} shows all")
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.cli.acting import Desk, open_desk
+from monitor.cli.acting import Desk, open_desk, plain
 from monitor.cli.platform import HomeOption
 from monitor.errors import NotFound
 
@@ -23,7 +23,7 @@ def follow(
 ) -> None:
     """Watch a training until it ends; exit code 0 only when its candidate awaits promotion, or is beyond that."""
     page = _watched(number, every, home)
-    print(page.headline + (f": {page.last_error}" if page.last_error else ""))
+    print(plain(page.headline + (f": {page.last_error}" if page.last_error else "")))
     if page.state not in _DONE:
         raise typer.Exit(1)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+from monitor.cli.acting import plain
 from monitor.db.read_retraining import Gate, ProposalPage
 from monitor.db.retraining import Shadow
 from monitor.errors import NotAllowed
@@ -86,7 +87,7 @@ def _recommendation(page: ProposalPage) -> Iterator[str]:
     if page.last_error:
         yield from _wrapped(f"Ended: {page.last_error}", "")
     if page.recommendation:
-        risk = f"  Worst risk: {page.worse[0]}" if page.worse else ""
+        risk = f" Worst risk: {page.worse[0]}" if page.worse else ""
         yield from _wrapped(page.recommendation + risk, "")
 
 
@@ -108,15 +109,18 @@ def _permission(page: ProposalPage, reader: Actor | None) -> str:
         return ""
     refused = refusal(page, reader)
     word = "approve" if page.stage == "training" else "promote"
-    return f"You may not {word}: {refused}" if refused else f"You may {word}, {reader.name}."
+    if refused:
+        return f"You may not {word}: {refused}"
+    own = page.requested_by == reader.id or any(vote.actor == reader.id for vote in page.ballots)
+    return f"You may {word}, {reader.name}" + ("." if own else ": you neither asked for it nor voted on it.")
 
 
 def _field(name: str, text: str) -> Iterator[str]:
-    yield from _wrapped(" ".join(text.split()), " " * _NAME, first=f"{name:<{_NAME}}")
+    yield from _wrapped(text, " " * _NAME, first=f"{name:<{_NAME}}")
 
 
 def _wrapped(text: str, indent: str, *, first: str | None = None) -> list[str]:
     return textwrap.wrap(
-        text, WIDTH, initial_indent=indent if first is None else first, subsequent_indent=indent,
+        plain(text), WIDTH, initial_indent=indent if first is None else first, subsequent_indent=indent,
         break_long_words=False, break_on_hyphens=False,
     )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from monitor.cli import following, voting
-from monitor.cli.acting import WHO, AsOption, open_desk, person
+from monitor.cli.acting import WHO, AsOption, open_desk, person, plain
 from monitor.cli.platform import HomeOption, say
 from monitor.errors import BadInput
 
@@ -34,7 +34,7 @@ def list_proposals(
     for line in found:
         words = line.state.replace("_", " ")
         asked = f"by {line.requested_by:<10} {line.created_at:%Y-%m-%d %H:%M} UTC"
-        print(f"#{line.id:<4} {line.model:<16} {words:<20} {asked}  {line.reason}")
+        print(f"#{line.id:<4} {line.model:<16} {words:<20} {asked}  {plain(line.reason)}")
 
 
 @app.command()

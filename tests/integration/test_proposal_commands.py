@@ -65,7 +65,7 @@ def test_a_proposal_reads_with_its_evidence_before_anything_that_can_be_done(hol
     assert text.startswith("PROPOSAL #1  fraud v1 → a new version   tier 1   awaiting approval\nRecommend: TRAIN")
     names = [line.split("  ")[0] for line in text.splitlines() if line[0].isupper()]
     assert names[2:] == ["WHY", "IF NOT", "STRESS", "DATA", "COST", "UNDO", f"Evidence sha256 {sha[:8]}…"]
-    assert text.endswith("You may approve, ben.\n")
+    assert text.endswith("You may approve, ben: you neither asked for it nor voted on it.\n")
     assert max(len(line) for line in text.splitlines()) <= 118
     assert "You may not approve: to approve needs" in holdfast.well("proposal", "show", 1, "--as", "vic")
 
@@ -79,7 +79,7 @@ def test_gates_that_failed_come_first_and_what_gets_worse_is_said(
         trained(session, 1, missed=missed)
     text = holdfast.well("proposal", "show", 1)
     assert "training approved" in text.splitlines()[0]
-    said = "Ended: 1 gate failed" if missed else "Recommend: PROMOTE. All 2 gates passed.  Worst risk: Clean auroc"
+    said = "Ended: 1 gate failed" if missed else "Recommend: PROMOTE. All 2 gates passed. Worst risk: Clean auroc"
     assert said in text
     marks = [line.strip()[0] for line in text.splitlines() if line.strip()[0] in "✓✗"]
     assert marks == (["✗", "✓"] if missed else ["✓", "✓"])
@@ -159,7 +159,9 @@ def test_the_whole_way_from_a_request_to_a_rollback(holdfast: Commands, engine: 
     with transaction(engine) as session:
         trained(session, 2)
     assert "promotion is queued" in holdfast.well("proposal", "promote", 2, "--as", "ben", "--evidence", own[:8])
-    holdfast.well("proposal", "cancel", 2, "--as", "omar", "--reason", "not now")
+    assert "You may promote, ben." in holdfast.well("proposal", "show", 2, "--as", "ben")
+    holdfast.well("proposal", "cancel", 2, "--as", "omar", "--reason", "not \x1b[2Jnow")
+    assert "\x1b" not in holdfast.well("audit", "list") + holdfast.well("proposal", "show", 2)
     nothing = holdfast("rollback", "fraud", "--as", "omar", "--reason", "worse")
     assert (nothing.code, "nothing to go back to" in nothing.err) == (2, True)
     assert "expected --reason" in holdfast("rollback", "fraud", "--as", "omar").err
