@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from monitor.acts.attempts import attempt
 from monitor.acts.freezing import is_frozen
 from monitor.acts.proposals import lock, move, subject_of
 from monitor.acts.shadow import shadow_verdict
@@ -33,6 +34,7 @@ def sign_envelope(
         NotAllowed: `by` is no approver, or the model is not of tier 0.
         BadInput: no reason, or a lifetime that is none or longer than a year.
     """
+    attempt(session, "sign_an_envelope", by=by, subject=f"model:{model.id}", model=model.name)
     authorize(by, Action.SIGN_ENVELOPE)
     session.refresh(model, with_for_update={"key_share": True})
     if model.tier != 0:

@@ -6,8 +6,9 @@ from datetime import datetime
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from monitor.acts.attempts import attempt
 from monitor.acts.envelopes import covers_promotion
-from monitor.acts.proposals import end_jobs, has_quorum, lock, move, open_proposal, vote, votes
+from monitor.acts.proposals import end_jobs, has_quorum, lock, model_name, move, open_proposal, subject_of, vote, votes
 from monitor.acts.serving import notify_serving
 from monitor.acts.shadow import shadow_verdict
 from monitor.alerts import Message, Severity
@@ -33,6 +34,7 @@ def approve_promotion(
         NotAllowed: `by` may not decide on this promotion, or the shadow says that the candidate is worse.
         StaleDecision: it was decided, edited or expired in the meantime.
     """
+    attempt(session, "promote", by=by, subject=subject_of(proposal), model=model_name(session, proposal))
     model = lock(session, proposal, state=ProposalState.AWAITING_PROMOTION, evidence_sha256=evidence_sha256, now=now)
     if votes(session, proposal, "promotion") and has_quorum(session, proposal, model):
         raise StaleDecision(f"the promotion of proposal {proposal.id} is decided already: open it again")
@@ -113,6 +115,7 @@ def rollback(session: Session, model: Model, *, by: Actor, reason: str, now: dat
         NotAllowed: `by` may not roll back.
         BadInput: the champion took over from nobody.
     """
+    attempt(session, "roll_back", by=by, subject=f"model:{model.id}", model=model.name)
     authorize(by, Action.ROLL_BACK)
     session.refresh(model, with_for_update={"key_share": True})
     current = champion(session, model)
@@ -149,6 +152,7 @@ def promote_again(
         StaleDecision: the version is the champion already, or is retired.
     """
     model = session.get_one(Model, version.model_id, with_for_update={"key_share": True}, populate_existing=True)
+    attempt(session, "promote_again", by=by, subject=f"version:{version.id}", model=model.name)
     authorize(by, Action.ROLL_BACK)
     vote_of_approver = authorize(
         approved_by, Action.PROMOTE_AGAIN, requested_by=by.id if model.tier >= 2 else None, tier=model.tier,

@@ -158,6 +158,11 @@ def version_names(session: Session, proposal: Proposal) -> tuple[str, str]:
     return champion, session.get_one(Version, proposal.candidate_id).name if proposal.candidate_id else "no candidate"
 
 
+def model_name(session: Session, proposal: Proposal) -> str:
+    """The name of the model that a proposal is about."""
+    return session.get_one(Model, proposal.model_id).name
+
+
 def subject_of(proposal: Proposal) -> str:
     """How the audit names a proposal."""
     return f"proposal:{proposal.id}"

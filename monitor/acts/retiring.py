@@ -4,6 +4,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
+from monitor.acts.attempts import attempt
 from monitor.acts.proposals import open_proposal
 from monitor.acts.retraining import cancel
 from monitor.db.audit import record
@@ -43,6 +44,7 @@ def retire_model(session: Session, model: Model, *, by: Actor, reason: str, now:
         NotAllowed: `by` may not retire; or a promotion is being observed.
         StaleDecision: it is retired already.
     """
+    attempt(session, "retire", by=by, subject=f"model:{model.id}", model=model.name)
     authorize(by, Action.RETIRE)
     _require_reason(reason)
     session.refresh(model, with_for_update={"key_share": True})

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from monitor.acts.attempts import attempt
 from monitor.acts.freezing import freeze, freeze_all, is_frozen, unfreeze, unfreeze_all
 from monitor.acts.promotion import (
     approve_promotion,
@@ -20,7 +21,7 @@ from monitor.acts.promotion import (
     promote_again,
     rollback,
 )
-from monitor.acts.proposals import announce, end_jobs, lifetime_of, lock, move, subject_of, vote
+from monitor.acts.proposals import announce, end_jobs, lifetime_of, lock, model_name, move, subject_of, vote
 from monitor.alerts import Severity
 from monitor.db.base import Json
 from monitor.db.jobs import enqueue
@@ -55,6 +56,7 @@ def propose(
         NotAllowed: `by` may not ask for a retraining.
         StaleDecision: the model is retired, or policy asks while it is frozen.
     """
+    attempt(session, "request", by=by, subject=f"model:{model.id}", model=model.name)
     authorize(by, Action.REQUEST_RETRAINING)
     if model.retired_at is not None:
         raise StaleDecision(f"model {model.name} is retired: nothing is trained for it any more")
@@ -99,6 +101,7 @@ def approve(
         NotAllowed: `by` lacks the approver role, or asked for this retraining themselves.
         StaleDecision: the proposal was decided, edited or expired in the meantime.
     """
+    attempt(session, "approve", by=by, subject=subject_of(proposal), model=model_name(session, proposal))
     model = lock(
         session, proposal, state=ProposalState.AWAITING_APPROVAL, evidence_sha256=evidence_sha256, now=now
     )  # fmt: skip
@@ -120,6 +123,7 @@ def reject(
         NotAllowed: `by` may not decide.
         StaleDecision: the proposal was decided, edited or expired in the meantime.
     """
+    attempt(session, "reject", by=by, subject=subject_of(proposal), model=model_name(session, proposal))
     authorize(by, Action.REJECT)
     session.refresh(proposal)
     before_promotion = proposal.state == ProposalState.AWAITING_PROMOTION
@@ -142,6 +146,7 @@ def cancel(session: Session, proposal: Proposal, *, by: Actor, reason: str, now:
         NotAllowed: `by` may not cancel.
         IllegalTransition: it is promoted or closed.
     """
+    attempt(session, "cancel", by=by, subject=subject_of(proposal), model=model_name(session, proposal))
     authorize(by, Action.CANCEL)
     move(session, proposal, ProposalState.CANCELLED, by=by, now=now, sentence=reason)
     end_jobs(session, proposal)

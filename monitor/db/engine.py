@@ -8,9 +8,10 @@ from sqlalchemy import Engine, create_engine, func, make_url, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from monitor.errors import BadInput, IllegalTransition, Unavailable
+from monitor.errors import BadInput, HoldfastError, IllegalTransition, NotAllowed, StaleDecision, Unavailable
 
 CONNECT_TIMEOUT_SECONDS = 10
+ON_REFUSAL = "on_refusal"  # the key of a session's info: writes down an act that was refused
 REFUSED = "HF001"  # the SQLSTATE with which the database's own guards refuse (migrations/versions/0005_guards.sql)
 
 
@@ -82,17 +83,32 @@ def sessions(engine: Engine) -> sessionmaker[Session]:
 def transaction(engine: Engine) -> Iterator[Session]:
     """A session that commits when the block ends well and rolls back when it raises.
 
+    A refusal is put on record in a transaction of its own by what `Session.info[ON_REFUSAL]` holds.
+
     Raises:
         IllegalTransition: a guard of the database refused; nothing was written.
     """
+    session = sessions(engine)()
     try:
-        with sessions(engine).begin() as session:
+        with session, session.begin():
             yield session
     except DBAPIError as error:
         sentence = refusal(error)
         if sentence is None:
             raise
-        raise IllegalTransition(sentence) from error
+        refused = IllegalTransition(sentence)
+        _put_down(engine, session, refused)
+        raise refused from error
+    except (NotAllowed, StaleDecision, IllegalTransition) as error:
+        _put_down(engine, session, error)
+        raise
+
+
+def _put_down(engine: Engine, refused: Session, error: HoldfastError) -> None:
+    write = refused.info.get(ON_REFUSAL)
+    if write is not None:
+        with sessions(engine).begin() as session:
+            write(session, error)
 
 
 def refusal(error: DBAPIError) -> str | None:

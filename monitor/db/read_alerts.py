@@ -165,6 +165,7 @@ def _timeline(session: Session, line: AlertLine) -> tuple[Event, ...]:
 def event_of(entry: AuditEntry) -> Event:
     """An audited act in words: `proposal.approved` by ana reads “ana approved”."""
     act = entry.action.rsplit(".", 1)[-1].replace("_", " ")
+    act = f"was {act}" if act.startswith("refused") else act
     act = f"set it to {act}" if act.split()[0].endswith("ing") or act == "queued" else act
     note = str(entry.details.get("reason") or entry.details.get("sentence") or entry.details.get("feedback") or "")
     return Event(at=entry.at, who=entry.actor, what=act, note=note)

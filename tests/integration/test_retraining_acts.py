@@ -88,6 +88,19 @@ def test_who_asked_does_not_approve_unless_the_team_is_declared_solo(session: Se
     assert entries(session, subject=f"proposal:{proposal.id}")[-3].details["self_approved"] is True
 
 
+def test_whoever_is_refused_is_on_record_with_the_sentence(engine: Engine):
+    with transaction(engine) as session:
+        proposal = proposed(session, govern(session).model)
+    for person, sha in ((OMAR, proposal.evidence_sha256), (ANA, "f" * 64)):
+        with pytest.raises((NotAllowed, StaleDecision)), transaction(engine) as session:
+            approve(session, session.get_one(Proposal, proposal.id), by=person, evidence_sha256=sha, now=NOW)
+    with transaction(engine) as session:
+        refused = [one for one in entries(session) if one.action == "proposal.refused_to_approve"]
+        assert [one.actor for one in refused] == ["omar", "ana"]
+        assert "needs one of approver" in refused[0].details["sentence"]
+        assert session.get_one(Proposal, proposal.id).state == "awaiting_approval"
+
+
 def test_only_an_approver_approves(session: Session):
     proposal = proposed(session, govern(session).model)
     for person in (OMAR, ADMIN, POLICY):
