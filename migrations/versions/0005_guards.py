@@ -17,4 +17,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("DROP SCHEMA guard CASCADE")  # and every trigger that calls a function of it
+    op.drop_index("ix_proposals_model_id_id", "proposals")
+    op.drop_index("ix_proposals_candidate_id", "proposals")
     op.drop_index("ix_audit_txid", "audit")

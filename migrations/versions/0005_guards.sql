@@ -58,6 +58,8 @@ CREATE TABLE guard.served (version_id bigint PRIMARY KEY);
 INSERT INTO guard.served SELECT id FROM public.versions WHERE promoted_at IS NOT NULL;
 
 CREATE INDEX ix_audit_txid ON public.audit (txid);
+CREATE INDEX ix_proposals_candidate_id ON public.proposals (candidate_id);
+CREATE INDEX ix_proposals_model_id_id ON public.proposals (model_id, id);
 
 CREATE FUNCTION guard.refuse(sentence text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN

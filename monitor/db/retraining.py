@@ -22,6 +22,8 @@ class Proposal(Base):
     __tablename__ = "proposals"
     __table_args__ = (
         only("state", PROPOSAL_STATES),
+        Index("ix_proposals_candidate_id", "candidate_id"),
+        Index("ix_proposals_model_id_id", "model_id", "id"),
         Index("uq_proposals_one_open", "model_id", unique=True, postgresql_where=text(f"state NOT IN ({_CLOSED})")),
     )
 
