@@ -7,12 +7,12 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from monitor.acts.trainers import checked_url, trainer_of
+from monitor.acts.trainers import trainer_of
 from monitor.db.audit import record
 from monitor.db.registry import Model, ModelSettings, feature_schema, schema_of
 from monitor.errors import BadInput
 from monitor.governance import Action, Actor, authorize
-from monitor.notify.events import host_of
+from monitor.notify.addresses import checked_url, host_of
 
 MOST_WINDOWS = 1_000
 

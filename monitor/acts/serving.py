@@ -14,7 +14,7 @@ from monitor.db.jobs import enqueue
 from monitor.db.registry import Model, ModelSettings, Version, champion
 from monitor.db.retraining import Proposal
 from monitor.governance import POLICY, ProposalState
-from monitor.notify.events import host_of
+from monitor.notify.addresses import host_of
 
 CHAMPION_CHANGED = "holdfast.champion.changed"
 JOB = "champion_webhook"

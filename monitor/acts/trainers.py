@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from monitor.errors import BadInput
+from monitor.notify.addresses import checked_url
 
 SECRET_PREFIX = "HOLDFAST_SECRET_"  # variables that a worker may sign with; no child process inherits them
 
@@ -67,15 +67,3 @@ def trainer_of(document: Mapping[str, Any]) -> TrainerSettings:
             f"trainer{f' {place}' if place else ''}: {first['msg']}. Expected kind holdfast; kind command with argv, "
             f"seconds; or kind webhook with url, secret_env ({SECRET_PREFIX}…) and hours"
         ) from None
-
-
-def checked_url(url: str) -> str:
-    """A web address that a request can be sent to.
-
-    Raises:
-        ValueError: it is none.
-    """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.fragment:
-        raise ValueError("expected an address that begins with http:// or https://")
-    return url

@@ -9,7 +9,7 @@ from monitor.acts.loop import configure_loop
 from monitor.api.asking import Open, Someone
 from monitor.db.engine import database_now
 from monitor.db.registry import ModelSettings, model_named
-from monitor.notify.events import host_of
+from monitor.notify.addresses import host_of
 
 routes = APIRouter(prefix="/models/{name}/loop")
 

@@ -84,7 +84,7 @@ def _trainer(told: str) -> dict[str, Any]:
 def _print(model: str, settings: "ModelSettings") -> None:
     """Of addresses the host alone."""
     from monitor.acts.trainers import WebhookTrainer, trainer_of
-    from monitor.notify.events import host_of
+    from monitor.notify.addresses import host_of
 
     trainer = trainer_of(settings.trainer)
     where = f" at {host_of(trainer.url)}" if isinstance(trainer, WebhookTrainer) else ""

@@ -24,8 +24,9 @@ from monitor.jobs.context import Tools, effect
 from monitor.jobs.deliver import pause
 from monitor.jobs.material import Material
 from monitor.jobs.outside_files import Facts, file_name, given_of, manifest_of, rows_bytes
+from monitor.notify.addresses import host_of
 from monitor.notify.channels import Delivery
-from monitor.notify.events import Event, host_of, post
+from monitor.notify.events import Event, post
 from monitor.schema import Schema
 
 TRAIN = "holdfast.training.requested"

@@ -16,9 +16,9 @@ from datetime import UTC, datetime
 from email.message import Message
 from typing import IO, Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+from monitor.notify.addresses import host_of
 from monitor.notify.channels import Delivery
 
 _TRANSIENT_4XX = frozenset({408, 409, 425, 429})
@@ -92,16 +92,6 @@ def post(url: str, event: Event, *, secret: str, now: datetime, timeout: float =
     except (URLError, OSError, http.client.HTTPException, ValueError) as error:
         why = getattr(error, "reason", error)
         return Delivery(ok=False, permanent=False, detail=f"{shown} could not be reached ({type(why).__name__})")
-
-
-def host_of(url: str) -> str:
-    """The part of an address that is no secret.
-
-    >>> host_of("https://user:pw@hooks.example:8443/token")
-    'https://hooks.example:8443'
-    """
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rsplit('@', 1)[-1]}"
 
 
 def _refused(shown: str, status: int) -> Delivery:

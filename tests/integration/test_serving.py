@@ -4,6 +4,8 @@ import base64
 import hashlib
 import hmac
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -306,3 +308,9 @@ def test_harm_while_observing_recommends_a_rollback_by_a_page_and_rolls_nothing_
     assert page is not None
     assert page.recommendation == ""
     assert session.get_one(Proposal, proposal.id).state == "rolled_back"
+
+
+def test_who_rolls_back_does_not_wait_for_channels_or_torch_to_load():
+    asked = "import sys, monitor.acts.promotion; print(sorted({'torch', 'apprise', 'sklearn'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
