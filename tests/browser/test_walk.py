@@ -153,6 +153,7 @@ def test_an_admin_adds_a_person_who_signs_in_by_the_link_and_sees_no_admins_acti
     headline(eve, "1 model needs you")
     eve.goto(f"{door.address}/settings")
     headline(eve, "are an admin's")
+    eve.get_by_role("tab", name="People").click()
     expect(eve.get_by_text("to manage users needs one of admin; eve is viewer").first).to_be_visible()
     expect(eve.get_by_role("button", name="Add and invite")).to_have_count(0)
     eve.goto(f"{door.address}/audit")
