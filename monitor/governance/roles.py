@@ -75,7 +75,7 @@ _WHO: dict[Action, frozenset[Role]] = {
     Action.READ_AUDIT: frozenset({Role.AUDITOR, Role.ADMIN}),
 }
 _VOTES = frozenset({Action.APPROVE, Action.PROMOTE, Action.PROMOTE_AGAIN})
-_OF_PEOPLE = _VOTES | {Action.REJECT, Action.MANAGE_USERS}
+_OF_PEOPLE = _VOTES | {Action.REJECT, Action.REQUEST_RETRAINING, Action.MANAGE_USERS}
 ROLES_OF_PROGRAMS = frozenset({Role.VIEWER, Role.PRODUCER, Role.OPERATOR, Role.AUDITOR})
 
 
@@ -114,7 +114,7 @@ def authorize(
     Tiers, for approve and promote: T0 the policy itself may decide inside a pre-approved envelope; T1 one approver;
     T2 whoever approved the training does not promote; T3 also a written reason, and of the people who decide one is a
     validator (who votes at T3 only). The requester does not decide, unless the team is declared `solo`. From T2 an
-    admin does not decide. A program never decides, and never says who may.
+    admin does not decide. A program never asks, never decides, and never says who may.
 
     Args:
         requested_by: id of who asked for this retraining.

@@ -158,7 +158,15 @@ def test_only_an_admin_makes_tokens_and_only_the_hash_is_kept(session: Session):
 
 
 @pytest.mark.parametrize(
-    "act", [Action.APPROVE, Action.PROMOTE, Action.PROMOTE_AGAIN, Action.REJECT, Action.MANAGE_USERS]
+    "act",
+    [
+        Action.APPROVE,
+        Action.PROMOTE,
+        Action.PROMOTE_AGAIN,
+        Action.REJECT,
+        Action.REQUEST_RETRAINING,
+        Action.MANAGE_USERS,
+    ],
 )
 def test_a_program_never_votes_nor_says_who_may_whatever_roles_it_were_given(act: Action):
     robot = Actor(id="token:ci", name="token ci", roles=frozenset(Role), program=True)
