@@ -131,6 +131,7 @@ def _decision(page: ProposalPage) -> None:
     elif page.stage:
         st.markdown(f":material/how_to_vote: You may decide on the {page.stage}.")
     st.caption(f"Evidence sha256 `{page.evidence_sha256[:16]}…` — a vote binds to it, and counts for nothing else.")
+    st.link_button("Evidence as a file", f"/v1/proposals/{page.id}/bundle", icon=":material/archive:", type="tertiary")
     buttons = _buttons(page)
     if buttons:
         st.text_input("Reason", key=decisions.reason_key(page), placeholder="why, for the audit", max_chars=500)

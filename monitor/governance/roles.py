@@ -75,7 +75,7 @@ _WHO: dict[Action, frozenset[Role]] = {
     Action.READ_AUDIT: frozenset({Role.AUDITOR, Role.ADMIN}),
 }
 _VOTES = frozenset({Action.APPROVE, Action.PROMOTE, Action.PROMOTE_AGAIN})
-_OF_PEOPLE = _VOTES | {Action.REJECT, Action.REQUEST_RETRAINING, Action.MANAGE_USERS}
+_OF_PEOPLE = _VOTES | {Action.REJECT, Action.REQUEST_RETRAINING, Action.MANAGE_USERS, Action.SIGN_ENVELOPE}
 ROLES_OF_PROGRAMS = frozenset({Role.VIEWER, Role.PRODUCER, Role.OPERATOR, Role.AUDITOR})
 
 

@@ -1,29 +1,20 @@
 """A version's model card, from what the registry keeps of it."""
 
-import importlib
-from collections.abc import Callable
-
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from monitor.db.base import Json
 from monitor.db.registry import Model, Version
 from monitor.db.retraining import Proposal
-from monitor.errors import Unavailable
-
-_WRITER = "monitor.training.model_card"  # imported when a card is asked for: its room brings torch along
+from monitor.training.model_card import model_card
 
 
 def card_of(session: Session, version: Version) -> str:
-    """The card in Markdown.
-
-    Raises:
-        Unavailable: this installation cannot write cards.
-    """
+    """The card in Markdown."""
     model = session.get_one(Model, version.model_id)
     proposal = proposal_of(session, version)
     replaced = session.get(Version, version.replaced_id) if version.replaced_id is not None else None
-    return _write()(
+    return model_card(
         model={"name": model.name, "owner": model.owner, "task": model.task, "tier": model.tier},
         version=_about(version, replaced),
         provenance=version.manifest.get("provenance") or {},
@@ -50,11 +41,3 @@ def _about(version: Version, replaced: Version | None) -> Json:
         "created_at": version.created_at.isoformat(timespec="seconds"),
         "promoted_at": version.promoted_at.isoformat(timespec="seconds") if version.promoted_at else None,
     }
-
-
-def _write() -> Callable[..., str]:
-    try:
-        writer: Callable[..., str] = importlib.import_module(_WRITER).model_card
-    except ModuleNotFoundError as error:
-        raise Unavailable(f"this installation cannot write model cards: {error}") from None
-    return writer

@@ -1,9 +1,5 @@
 """The registry over HTTP: versions with their lineage, cards, requests, freezing, bundles."""
 
-import sys
-from types import ModuleType
-from typing import Any
-
 import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
@@ -60,20 +56,12 @@ def test_the_page_says_who_serves_what_is_kept_and_what_is_frozen(session: Sessi
 @pytest.mark.usefixtures("second")
 def test_a_card_is_written_from_what_the_registry_keeps(
     client: Browser,  # noqa: F811
-    monkeypatch: pytest.MonkeyPatch,
 ):
-    writer, asked = ModuleType("model_card"), {}
-
-    def model_card(**facts: Any) -> str:
-        asked.update(facts)
-        return "# Model card"
-
-    writer.model_card = model_card  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "monitor.training.model_card", writer)
     answer = client.get("/v1/models/fraud/versions/v2/card")
-    assert (answer.text, answer.headers["content-type"]) == ("# Model card", "text/markdown; charset=utf-8")
-    assert (asked["model"]["name"], asked["version"]["name"], asked["snapshot"]["rows"]) == ("fraud", "v2", 21_250)
-    assert asked["provenance"]["weights_sha256"] == "ab" * 32
+    assert answer.headers["content-type"] == "text/markdown; charset=utf-8"
+    assert answer.text.startswith("# ")
+    for fact in ("fraud", "v2", "21,250", "ab" * 8):
+        assert fact in answer.text
     assert client.get("/v1/models/fraud/versions/v9/card").status_code == 404
 
 
