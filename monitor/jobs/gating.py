@@ -75,7 +75,7 @@ def rule(material: Material, recipe: str, champion: Measurements | None, candida
     differences = differences_of(both, old.stress, candidate)
     gates = judge_gates(
         figures[0], figures[1], clean_difference=difference, trigger_cleared=cleared, trigger_sentence=sentence,
-        differences=differences, fairness=fairness_of(both, fair_by(material)),
+        differences=differences, fairness=fairness_of(both, material.settings.fairness_by),
     )  # fmt: skip
     error = differences.get("robust_error_s2")
     gates = tuple(_robust_gate(material, gate, old.stress, candidate, error) for gate in gates)
@@ -211,12 +211,6 @@ def _robust_gate(
         gate, value=now.value, limit=now.value, low=now.low, high=now.high, passed=True,
         sentence=f"{now.words[0].upper()}{now.words[1:]} at {now.level} is {now.value:.3g}; {why}.",
     )  # fmt: skip
-
-
-def fair_by(material: Material) -> tuple[str, ...]:
-    """The features whose groups are compared: those of the model's settings, and those that the schema marks."""
-    marked = [feature.name for feature in material.schema.features if feature.group]
-    return tuple(dict.fromkeys([*material.settings.fairness_by, *marked]))
 
 
 def _trigger(

@@ -11,7 +11,7 @@ from monitor.performance.intervals import IndexArray
 
 FloatArray = NDArray[np.float64]
 
-LEAST_ROWS = 30  # rows on which a group's rate rests; of fewer it is noise, and the largest gap would be theirs
+LEAST_ROWS = 50  # rows on which a group's rate rests; of fewer it is noise, and the largest gap would be theirs
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
