@@ -22,7 +22,7 @@ from benchmarks.training_cost.tables import NAMES
 SEEDS = (1000, 1001, 1002)
 ATTACKED = 600
 DEGENERATE_RUNS = 1_000
-_QUICK_RUNS = 12
+_QUICK_RUNS = 8
 _QUICK_METHODS = ("standard", "noise", "hardened", "pgd")
 
 
