@@ -16,6 +16,7 @@ from monitor.db.retraining import Proposal
 from monitor.db.tokens import token_actor
 from monitor.db.users import create_user, redeem_link, user_named
 from monitor.governance.roles import Actor, Role
+from tests.governed import ANA, OMAR, govern
 from tests.integration.test_audit_commands import tamper
 from tests.integration.test_views import said, view
 from tests.seeded import populate
@@ -236,3 +237,25 @@ def test_a_database_of_many_acts_shows_the_newest_and_says_so(engine: Engine):
         total = session.scalar(text("SELECT count(*) FROM audit"))
     app = view("audit")
     assert f"The newest 200 of {total}; an export holds all." in said(app)
+
+
+def test_an_approver_signs_and_an_operator_revokes_and_retires_in_the_registry(
+    monkeypatch: pytest.MonkeyPatch, engine: Engine
+):
+    with transaction(engine) as session:
+        govern(session, tier=0)
+    signed_in(monkeypatch, ANA)
+    app = view("registry", model="fraud")
+    app.text_input(key="envelope-reason-fraud").set_value("low risk")
+    app = press(app, "Sign")
+    assert "Policy may decide for fraud until" in app.success[0].value
+    assert "by ana, holds until" in said(app)
+    signed_in(monkeypatch, OMAR)
+    app = view("registry", model="fraud")
+    assert "needs one of approver" in said(app)
+    app.text_input(key="revoke-reason-fraud").set_value("audit week")
+    assert "people decide" in press(app, "Revoke").success[0].value
+    app = press(view("registry", model="fraud"), "Retire the model fraud")
+    assert "expected a reason" in app.error[0].value
+    app.text_input(key="retire-reason-fraud").set_value("replaced by a rule")
+    assert "fraud is retired" in press(app, "Retire the model fraud").title[0].value
