@@ -15,14 +15,17 @@ from monitor.governance import Action, Actor, authorize
 from monitor.notify.addresses import checked_url, host_of
 
 MOST_WINDOWS = 1_000
+MOST_HOURS = 24 * 92  # a committee may meet every quarter
 
 
 def configure_loop(
     session: Session, model: Model, *, trainer: Mapping[str, Any] | None = None,
     fairness_by: Sequence[str] | None = None, shadow_windows: int | None = None, shadow_limit: float | None = None,
-    champion_webhook: str | None = None, by: Actor, now: datetime,
+    champion_webhook: str | None = None, allow_leaks: Sequence[str] | None = None, proposal_hours: float | None = None,
+    approval_hours: float | None = None, observed_windows: int | None = None,
+    retrain_every_windows: int | None = None, by: Actor, now: datetime,
 ) -> ModelSettings:  # fmt: skip
-    """Change what is given and keep the rest; it holds from the next retraining on.
+    """Change what is given and keep the rest; it holds from the next retraining on. `retrain_every_windows` 0: never.
 
     Raises:
         NotAllowed: `by` may not configure.
@@ -37,8 +40,14 @@ def configure_loop(
         "shadow_windows": shadow_windows,
         "shadow_limit": shadow_limit,
         "champion_webhook": champion_webhook,
+        "allow_leaks": None if allow_leaks is None else list(dict.fromkeys(allow_leaks)),
+        "proposal_hours": proposal_hours,
+        "approval_hours": approval_hours,
+        "observed_windows": observed_windows,
     }
     given = {name: value for name, value in asked.items() if value is not None}
+    if retrain_every_windows is not None:
+        given["retrain_every_windows"] = retrain_every_windows or None
     after = replace(before, **given)
     _check(session, model, after)
     changed = {
@@ -58,11 +67,15 @@ def configure_loop(
 def _check(session: Session, model: Model, settings: ModelSettings) -> None:
     trainer_of(settings.trainer)
     known = schema_of(feature_schema(session, model)).names
-    unknown = [name for name in settings.fairness_by if name not in known]
+    unknown = [name for name in (*settings.fairness_by, *settings.allow_leaks) if name not in known]
     if unknown:
         raise BadInput(f"no feature {', '.join(unknown)} of {model.name}; there are {', '.join(known)}")
     if not 0 <= settings.shadow_windows <= MOST_WINDOWS:
         raise BadInput(f"expected 0 to {MOST_WINDOWS:,} shadow windows, got {settings.shadow_windows}")
+    if not (0 < settings.proposal_hours <= MOST_HOURS and 0 < settings.approval_hours <= MOST_HOURS):
+        raise BadInput(f"expected proposals and approvals to wait for up to {MOST_HOURS:,} hours, and longer than none")
+    if not 1 <= settings.observed_windows <= MOST_WINDOWS or not (settings.retrain_every_windows or 1) >= 1:
+        raise BadInput(f"expected to observe 1 to {MOST_WINDOWS:,} windows, and to retrain every 1 or more")
     if not 0 <= settings.shadow_limit <= 1:
         raise BadInput(f"expected a shadow limit from 0 to 1, got {settings.shadow_limit:g}")
     if settings.champion_webhook:

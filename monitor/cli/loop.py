@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Who trains, whose groups are compared, shadow, and who is told.", no_args_is_help=True)
 
 
+def _names(listed: str | None) -> list[str] | None:
+    return None if listed is None else [name.strip() for name in listed.split(",") if name.strip()]
+
+
 @app.command("set")
 def set_loop(
     model: ModelArgument,
@@ -40,6 +44,24 @@ def set_loop(
         str | None,
         typer.Option("--champion-webhook", help="Address that is told which version should serve.", show_default=False),
     ] = None,
+    allow_leaks: Annotated[
+        str | None,
+        typer.Option("--allow-leaks", help="Features that may almost be the label: known,in,time.", show_default=False),
+    ] = None,
+    retrain_every: Annotated[
+        int | None,
+        typer.Option("--retrain-every", help="Propose every so many windows; 0: never.", show_default=False),
+    ] = None,
+    proposal_hours: Annotated[
+        float | None, typer.Option("--proposal-hours", help="How long a proposal waits.", show_default=False)
+    ] = None,
+    approval_hours: Annotated[
+        float | None, typer.Option("--approval-hours", help="How long an approval holds unused.", show_default=False)
+    ] = None,
+    observed_windows: Annotated[
+        int | None,
+        typer.Option("--observed-windows", help="Windows without harm that confirm a version.", show_default=False),
+    ] = None,
     home: HomeOption = None,
 ) -> None:
     """Change what is given and keep the rest; it holds from the next retraining on."""
@@ -50,8 +72,9 @@ def set_loop(
 
     asked: dict[str, Any] = {
         "trainer": None if trainer is None else _trainer(trainer),
-        "fairness_by": None if fairness is None else [name.strip() for name in fairness.split(",") if name.strip()],
-        "shadow_windows": shadow_windows, "shadow_limit": shadow_limit, "champion_webhook": champion_webhook,
+        "fairness_by": _names(fairness), "allow_leaks": _names(allow_leaks), "shadow_windows": shadow_windows,
+        "shadow_limit": shadow_limit, "champion_webhook": champion_webhook, "retrain_every_windows": retrain_every,
+        "proposal_hours": proposal_hours, "approval_hours": approval_hours, "observed_windows": observed_windows,
     }  # fmt: skip
     with open_door(home) as door, door.transaction() as session:
         row = model_named(session, model)
@@ -96,3 +119,10 @@ def _print(model: str, settings: "ModelSettings") -> None:
     print(f"  groups compared    {', '.join(settings.fairness_by) or 'none'}")
     print(f"  shadow             {shadow}")
     print(f"  told who serves    {told}")
+    every = settings.retrain_every_windows
+    print(f"  on schedule        {f'every {every} windows' if every else 'never'}")
+    print(
+        f"  waits              {settings.proposal_hours:g} h for a decision, {settings.approval_hours:g} h for a worker"
+    )
+    print(f"  confirmed after    {settings.observed_windows} windows without harm")
+    print(f"  leaks allowed      {', '.join(settings.allow_leaks) or 'none'}")

@@ -44,10 +44,17 @@ def finish(
         to = ProposalState.AWAITING_PROMOTION if ruling.passed else ProposalState.FAILED
         patience = lifetime_of(model) + material.settings.shadow_windows * material.settings.width
         values |= {"expires_at": now + patience} if ruling.passed else {"last_error": ruling.sentence}
-        move(session, proposal, to, by=POLICY, now=now, sentence=ruling.sentence, **values)
+        told = f"{ruling.sentence}{_given_up(manifest)}"
+        move(session, proposal, to, by=POLICY, now=now, sentence=told, **values)
         if ruling.passed:
             since = material.snapshot.window.end
             begin_shadow(session, proposal, model, since=since, terms=_terms(material, found.get("champion")), now=now)
+
+
+def _given_up(manifest: Manifest) -> str:
+    """What the training fell back from, as the timeline tells it."""
+    sentence = str(manifest.provenance.get("fallback") or "")
+    return f" {sentence[0].upper()}{sentence[1:]}." if sentence else ""
 
 
 def _terms(material: Material, champion: Measurements | None) -> Terms:

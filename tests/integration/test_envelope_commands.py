@@ -59,3 +59,20 @@ def test_everything_is_frozen_and_a_model_retired_by_a_named_person(holdfast, en
     with transaction(engine) as session:
         assert session.scalars(select(Model.retired_at)).one() is not None
         assert session.scalars(select(Freeze.lifted_by)).all() == ["omar"]
+
+
+def test_what_is_asked_of_the_loop_is_kept_shown_and_held_to_its_range(holdfast, engine: Engine):
+    said = holdfast(
+        "loop", "set", "fraud", "--retrain-every", "30", "--allow-leaks", "amount", "--approval-hours", "48",
+        "--observed-windows", "5",
+    )  # fmt: skip
+    assert "every 30 windows" in said
+    assert "72 h for a decision, 48 h for a worker" in said
+    assert "leaks allowed      amount" in said
+    assert "on schedule        never" in holdfast("loop", "set", "fraud", "--retrain-every", "0")
+    with pytest.raises(BadInput, match="no feature amonut"):
+        holdfast("loop", "set", "fraud", "--allow-leaks", "amonut")
+    with pytest.raises(BadInput, match="expected to observe 1 to"):
+        holdfast("loop", "set", "fraud", "--observed-windows", "0")
+    with pytest.raises(BadInput, match="longer than none"):
+        holdfast("loop", "set", "fraud", "--approval-hours", "0")
