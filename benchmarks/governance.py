@@ -38,9 +38,10 @@ def main() -> None:
     """Print what was tried and what was allowed."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--quick", action="store_true", help="200 sequences instead of 100,000")
+    options.add_argument("--sequences", type=int, help="how many random sequences of each kind")
     options.add_argument("--only", choices=["explored", "walked", "raw", "rollback"])
     given = options.parse_args()
-    sequences = QUICK if given.quick else SEQUENCES
+    sequences = given.sequences or (QUICK if given.quick else SEQUENCES)
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="holdfast-governance-") as home:
         server = embedded.start(Path(home), durable=False)
