@@ -21,7 +21,7 @@ from monitor.db.retraining import Proposal
 from monitor.governance import POLICY, ProposalState
 from monitor.jobs.context import Tools
 from monitor.jobs.worker import Worker
-from tests.governed import ADMIN, ANA, NOW, proposed, schema, tools_for, trained_champion, with_artefact
+from tests.governed import ADMIN, ANA, NOW, PASSED_GATES, proposed, schema, tools_for, trained_champion, with_artefact
 from tests.integration.test_retrain_job import MOVED, approved
 
 
@@ -46,7 +46,8 @@ def voted(session: Session, tools: Tools) -> Proposal:
     )
     for state in ("training", "trained", "validating"):
         move(session, proposal, ProposalState(state), by=POLICY, now=NOW)
-    move(session, proposal, ProposalState.AWAITING_PROMOTION, by=POLICY, now=NOW, candidate_id=candidate.id)
+    found = {"candidate_id": candidate.id, "gates": PASSED_GATES}
+    move(session, proposal, ProposalState.AWAITING_PROMOTION, by=POLICY, now=NOW, **found)
     assert approve_promotion(session, proposal, by=ANA, evidence_sha256=sha, now=NOW)
     return proposal
 

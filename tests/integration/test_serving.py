@@ -30,7 +30,7 @@ from monitor.db.jobs import Job
 from monitor.db.read_retraining import proposal_page
 from monitor.db.registry import Model, Monitor, Version
 from monitor.db.retraining import Proposal
-from monitor.db.users import create_user, make_link, redeem_link
+from monitor.db.users import make_link, redeem_link, user_named
 from monitor.jobs.context import Tools
 from monitor.jobs.raise_alerts import judge
 from monitor.jobs.worker import Worker
@@ -162,8 +162,11 @@ def test_promoting_again_is_another_event(engine: Engine, tools: Tools, hook: Re
     with transaction(engine) as session:
         made = governed(session, hook)
         _, candidate = promoted(session, made)
-        rollback(session, made.model, by=OMAR, reason="to be sure", now=NOW + DAY)
-        promote_again(session, candidate, by=OMAR, approved_by=ANA, now=NOW + 2 * DAY)
+    with transaction(engine) as session:
+        rollback(session, session.get_one(Model, made.model.id), by=OMAR, reason="to be sure", now=NOW + DAY)
+    with transaction(engine) as session:
+        again = session.get_one(Version, candidate.id)
+        promote_again(session, again, by=OMAR, approved_by=ANA, now=NOW + 2 * DAY)
     work(tools)
     assert [event["data"]["version"] for event in hook.events] == ["v2"]  # what was overtaken is not told
     assert hook.events[0]["data"]["promoted_at"] == (NOW + 2 * DAY).isoformat()
@@ -205,7 +208,7 @@ def test_the_champion_is_told_with_its_files_and_not_again_while_it_stays(
 def test_whoever_waits_is_told_of_the_change(engine: Engine, tools: Tools, tmp_path: Path):
     with transaction(engine) as session:
         made = govern(session)
-        person = create_user(session, "ana", ["approver"])
+        person = user_named(session, "ana")
         cookie = f"{COOKIE}={redeem_link(session, make_link(session, person, lifetime=timedelta(minutes=5)))}"
     with served(engine, tmp_path) as root, ThreadPoolExecutor(1) as pool:
         url = f"{root}/v1/models/fraud/champion"
