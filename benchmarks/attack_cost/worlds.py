@@ -126,16 +126,18 @@ def _digits(seed: int) -> World:
 
 @cache
 def _frame(name: str) -> tuple[pd.DataFrame, FloatArray]:
-    return {"credit": _credit, "hotel": _hotel}[name]()
+    return {"credit": credit_default, "hotel": hotel_bookings}[name]()
 
 
-def _credit() -> tuple[pd.DataFrame, FloatArray]:
+def credit_default() -> tuple[pd.DataFrame, FloatArray]:
+    """Clients of a bank and whether they default next month."""
     frame = pd.read_csv(data_folder() / "credit_default.csv.gz").rename(columns=str.lower)
     labels = frame.pop("default-payment-next-month").to_numpy(np.float64)
     return frame.drop(columns="id"), labels
 
 
-def _hotel() -> tuple[pd.DataFrame, FloatArray]:
+def hotel_bookings() -> tuple[pd.DataFrame, FloatArray]:
+    """Bookings and whether they are cancelled, without what is written afterwards; texts are categories."""
     frame = pd.read_csv(data_folder() / "hotel_bookings.csv.gz").dropna(subset=["children"]).reset_index(drop=True)
     labels = frame["is_canceled"].to_numpy(np.float64)
     kept = frame.drop(columns=list(HOTEL_DROPPED))

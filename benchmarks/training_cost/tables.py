@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from benchmarks.attack_cost.worlds import HOTEL_DROPPED, HOTEL_FIXED, data_folder
+from benchmarks.attack_cost.worlds import credit_default, data_folder, hotel_bookings
 from monitor.schema import FloatArray, Schema
 
 NAMES = ("credit_default", "hotel_bookings", "nycflights13")
@@ -55,21 +55,13 @@ def split(name: str, seed: int, *, trained_on: int = TRAINED_ON, tested_on: int 
 
 @cache
 def _frame(name: str) -> tuple[pd.DataFrame, FloatArray]:
-    return {"credit_default": _credit, "hotel_bookings": _hotel, "nycflights13": _flights}[name]()
-
-
-def _credit() -> tuple[pd.DataFrame, FloatArray]:
-    frame = pd.read_csv(data_folder() / "credit_default.csv.gz").rename(columns=str.lower)
-    labels = frame.pop("default-payment-next-month").to_numpy(np.float64)
-    return frame.drop(columns="id"), labels
+    return {"credit_default": credit_default, "hotel_bookings": _hotel, "nycflights13": _flights}[name]()
 
 
 def _hotel() -> tuple[pd.DataFrame, FloatArray]:
-    frame = pd.read_csv(data_folder() / "hotel_bookings.csv.gz").dropna(subset=["children"]).reset_index(drop=True)
-    labels = frame["is_canceled"].to_numpy(np.float64)
-    kept = frame.drop(columns=list(HOTEL_DROPPED))
-    texts = [column for column in kept if column in HOTEL_FIXED]
-    return kept.astype(dict.fromkeys(texts, "string")).astype(dict.fromkeys(texts, object)), labels
+    """With texts as texts: levels are those of the rows to train on."""
+    frame, labels = hotel_bookings()
+    return frame.astype(dict.fromkeys(frame.select_dtypes("category"), object)), labels
 
 
 def _flights() -> tuple[pd.DataFrame, FloatArray]:

@@ -22,6 +22,7 @@ from monitor.governance import ProposalState
 
 TRAINER = "trainer"  # who acts, in the audit
 LONGEST_REASON = 2_000
+MOST_BYTES = 512 * 2**20  # of an artefact
 _ENDINGS = {
     "delivered": "was answered with an artefact already",
     "failed": "was answered with a failure already",

@@ -5,6 +5,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from monitor.acts.attempts import attempt
 from monitor.acts.proposals import open_proposal
 from monitor.acts.retraining import propose
 from monitor.db.checks import CheckRun, Finding, WindowVerdict
@@ -28,6 +29,7 @@ def request_retraining(
         NotEnoughData: no window of the champion has been judged, so there is nothing to show.
         StaleDecision: the model has an open proposal, or takes none.
     """
+    attempt(session, "request", by=by, subject=f"model:{model.id}", model=model.name)
     authorize(by, Action.REQUEST_RETRAINING)
     if not reason.strip():
         raise BadInput("expected a reason: it is the first thing that the approver reads")

@@ -25,7 +25,6 @@ from monitor.db.retraining import OutsideTraining
 from monitor.errors import BadInput, NotAllowed, NotFound
 
 routes = APIRouter(prefix="/trainings")
-MOST_BYTES = 512 * 2**20
 _FORM_BYTES = 2**20  # what a form may hold beside the file
 
 
@@ -111,8 +110,8 @@ def _take(request: Request, training_id: int, form: FormData) -> Done:
 def _refused_length(told: str | None) -> JSONResponse | None:
     if told is None or not told.isdecimal():
         return JSONResponse({"error": "expected the Content-Length of the upload"}, status_code=411)
-    if int(told) > MOST_BYTES + _FORM_BYTES:
-        return JSONResponse({"error": f"expected an artefact of at most {MOST_BYTES:,} bytes"}, status_code=413)
+    if int(told) > acts.MOST_BYTES + _FORM_BYTES:
+        return JSONResponse({"error": f"expected an artefact of at most {acts.MOST_BYTES:,} bytes"}, status_code=413)
     return None
 
 

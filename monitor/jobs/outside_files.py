@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from monitor.acts.outside import MOST_BYTES
 from monitor.acts.trainers import CommandTrainer
 from monitor.artifacts import Manifest
 from monitor.artifacts.attach import attach_file
@@ -18,7 +19,6 @@ from monitor.jobs.material import Material
 from monitor.training import FACTORIES, TABULAR
 
 LABEL = "label"
-MOST_BYTES = 512 * 2**20  # of an artefact
 _MOST_FACTS = 65_536
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
