@@ -5,6 +5,7 @@ HoldfastError
 │   ├── SchemaMismatch    rows or columns do not fit the model's schema
 │   ├── BinMismatch       two profiles were made with different references
 │   ├── NotEnoughData     correct, but too little to judge; says how much is needed
+│   ├── TooLarge          more than one request may hold: send it in several (HTTP: 413)
 │   └── UnsafeArtefact    a file that can run code, or whose hash is wrong: never parsed
 ├── NotFound              no such model, version, proposal, …; the message lists what there is
 ├── StaleDecision         someone else decided first; read again
@@ -40,6 +41,10 @@ class BinMismatch(BadInput):
 
 class NotEnoughData(BadInput):
     """Too few rows or windows to answer; never reported as "no drift"."""
+
+
+class TooLarge(BadInput):
+    """More than one request may hold."""
 
 
 class UnsafeArtefact(BadInput):

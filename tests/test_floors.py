@@ -11,6 +11,7 @@ PURE = [
     "errors",
     "formula",
     "schema",
+    "batch",
     "windows",
     "drift",
     "performance",
@@ -25,7 +26,7 @@ DOORS = ["cli", "api", "client", "settings", "scheduler", "up"]
 RANK = {room: (0, order) for order, room in enumerate(PURE)}
 RANK |= dict.fromkeys(STORAGE, (1, 0)) | dict.fromkeys(WORK, (2, 0)) | dict.fromkeys(DOORS, (3, 0))
 # Pure rooms are handed the clock, the environment and the network; they never reach for them.
-FORBIDDEN_BELOW = {"sqlalchemy", "psycopg", "os", "time", "socket", "httpx", "subprocess", "adbc_driver_postgresql"}
+FORBIDDEN_BELOW = {"sqlalchemy", "psycopg", "os", "time", "socket", "httpx", "subprocess", "pgpq"}
 
 
 def _imports(path: Path) -> Iterator[str]:

@@ -8,10 +8,12 @@ import pandas as pd
 import psycopg
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
+from pgpq import ArrowToPostgresBinaryEncoder
 from psycopg import sql
 from sqlalchemy.orm import Session
 
 _CHUNK = 1 << 20
+_ROWS = 8_192  # encoded at once; their bytes stay in the cache until they are sent
 
 
 def driver(session: Session) -> "psycopg.Connection[tuple[Any, ...]]":
@@ -24,12 +26,14 @@ def driver(session: Session) -> "psycopg.Connection[tuple[Any, ...]]":
 
 def copy_in(connection: "psycopg.Connection[Any]", into: sql.Composable, table: pa.Table) -> None:
     """Append a table to `into`, matching columns by name; nulls become NULL."""
-    written = pa.BufferOutputStream()
-    arrow_csv.write_csv(table, written, arrow_csv.WriteOptions(include_header=False))
+    encoder = ArrowToPostgresBinaryEncoder(table.schema)
     columns = sql.SQL(", ").join(map(sql.Identifier, table.column_names))
-    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(into, columns)
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(into, columns)
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.write(memoryview(written.getvalue()))
+        copy.write(encoder.write_header())
+        for batch in table.to_batches(max_chunksize=_ROWS):
+            copy.write(encoder.write_batch(batch))
+        copy.write(encoder.finish())
 
 
 def copy_out(

@@ -1,6 +1,6 @@
 """Traces in and out: every id to the ledger, the kept rows to the model's table, labels with their revisions."""
 
-import hashlib
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
-from psycopg import Connection, sql
+from psycopg import sql
 from sqlalchemy.orm import Session
 
+from monitor.batch import Batch, BoolArray
 from monitor.db.bulk import copy_in, copy_out, driver, to_frame
-from monitor.db.registry import FeatureSchema, Model, feature_schema, schema_of
+from monitor.db.ledger import Keys, enter, keys_of
+from monitor.db.registry import Model, feature_schema, schema_of
 from monitor.db.trace_tables import (
     FIXED,
     column_type,
@@ -25,6 +27,7 @@ from monitor.db.trace_tables import (
     trace_table,
     view_name,
 )
+from monitor.schema import Schema
 from monitor.windows import Window
 
 __all__ = [
@@ -50,65 +53,53 @@ _WITHIN = (
 _LABELS = "{labels} l ON l.trace_id = t.trace_id AND l.superseded_at IS NULL"
 
 
-def append(session: Session, model: Model, features: FeatureSchema, frame: pd.DataFrame) -> NDArray[np.bool_]:
-    """Enter rows once, whatever a producer repeats, and store those that are `kept`.
+def append(
+    session: Session,
+    model: Model,
+    schema: Schema,
+    columns: Mapping[str, str],
+    rows: Batch,
+    *,
+    keys: Keys | None = None,
+    kept: BoolArray | None = None,
+    weight: NDArray[np.float64] | None = None,
+) -> BoolArray:
+    """Enter rows once, whatever a producer repeats, and store those that are `kept` (all by default).
 
     Args:
-        frame: trace_id, event_time (UTC), version, score, prediction, weight, kept, and the features by name.
+        columns: the trace column of each feature.
+        keys: `monitor.db.ledger.keys_of` the ids, where they are known already.
+        kept: which rows the sampling chose, shape (n,).
+        weight: 1 / the probability with which each was, shape (n,); 1 by default.
 
     Returns:
         Which rows were new, shape (n,). A repeat has the id and event time of a row that came before it.
     """
-    if frame.empty:
+    if not len(rows):
         return np.zeros(0, dtype=np.bool_)
     connection = driver(session)
-    times = frame["event_time"].dt.as_unit("us")
-    ensure_partitions(session, model, times.dt.date.unique())
-    new = _enter(connection, model, frame["trace_id"], times)
-    chosen = frame[new & frame["kept"].to_numpy(np.bool_)]
-    if len(chosen):
-        copy_in(connection, trace_table(model), _as_table(chosen, features))
+    ensure_partitions(session, model, np.unique(rows.event_time.astype("datetime64[D]")).tolist())
+    known = keys_of(rows.trace_id.to_pylist()) if keys is None else keys
+    new = enter(connection, ledger_table(model), rows.event_time, known)
+    chosen = new if kept is None else new & kept
+    if chosen.any():
+        weights = np.ones(len(rows)) if weight is None else weight
+        copy_in(connection, trace_table(model), _as_table(rows.where(chosen), schema, columns, weights[chosen]))
     return new
 
 
-def _enter(
-    connection: "Connection[Any]", model: Model, trace_ids: "pd.Series[Any]", times: "pd.Series[Any]"
-) -> NDArray[np.bool_]:
-    keys = pd.DataFrame({"event_time": times.to_numpy(), "id": [_key(trace_id) for trace_id in trace_ids]})
-    first = keys[~keys.duplicated()]
-    connection.execute(
-        "CREATE TEMP TABLE IF NOT EXISTS batch_keys (position int, event_time timestamptz, id uuid) "
-        "ON COMMIT DELETE ROWS"
-    )
-    connection.execute("TRUNCATE batch_keys")
-    batch = {
-        "position": pa.array(first.index, pa.int32()),
-        "event_time": pa.array(first["event_time"], _TIME),
-        "id": pa.array(first["id"], pa.string()),
-    }
-    copy_in(connection, sql.SQL("batch_keys"), pa.table(batch))
-    entered = sql.SQL(  # in one order, so that two batches with the same rows wait instead of deadlocking
-        "WITH entered AS (INSERT INTO {} (event_time, id) SELECT event_time, id FROM batch_keys ORDER BY 1, 2 "
-        "ON CONFLICT DO NOTHING RETURNING event_time, id) "
-        "SELECT position FROM batch_keys JOIN entered USING (event_time, id)"
-    )
-    positions = connection.execute(entered.format(ledger_table(model))).fetchall()
-    new = np.zeros(len(keys), dtype=np.bool_)
-    new[[position for (position,) in positions]] = True
-    return new
-
-
-def _key(trace_id: str) -> str:
-    return hashlib.blake2b(trace_id.encode(), digest_size=16).hexdigest()
-
-
-def _as_table(frame: pd.DataFrame, features: FeatureSchema) -> pa.Table:
-    schema = schema_of(features)
-    conformed = schema.conform(frame)
-    arrays = {name: pa.array(frame[name], kind, from_pandas=True) for name, kind in _FIXED_TYPES.items()}
+def _as_table(rows: Batch, schema: Schema, columns: Mapping[str, str], weight: NDArray[np.float64]) -> pa.Table:
+    fixed = {
+        "trace_id": rows.trace_id, "event_time": rows.event_time, "version": rows.version, "score": rows.score,
+        "prediction": rows.prediction, "weight": weight,
+    }  # fmt: skip
+    arrays = {name: pa.array(column, from_pandas=True) for name, column in fixed.items() if name != "event_time"}
+    arrays["event_time"] = pa.array(rows.event_time).cast(_TIME)
     for feature in schema.features:
-        kind = _ARROW[column_type(feature.kind)]
-        arrays[features.columns[feature.name]] = pa.array(conformed[feature.name], kind, from_pandas=True)
+        column, kind = rows.features.get(feature.name), _ARROW[column_type(feature.kind)]
+        arrays[columns[feature.name]] = (
+            pa.nulls(len(rows), kind) if column is None else pa.array(column, from_pandas=True)
+        )
     return pa.table(arrays)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
+from monitor.batch import Batch
 from monitor.drift.bins import BinKind, Binning, FeatureBins, FloatArray, IntArray
 from monitor.drift.joint import JointSums
 from monitor.drift.placing import BoolArray, row_blocks
@@ -65,9 +66,11 @@ class Profile:
         )
 
     @classmethod
-    def of(cls, data: pd.DataFrame | FloatArray, binning: Binning) -> Self:
-        """Count a frame, or rows already encoded by `binning.schema`, shape (n, features)."""
-        if isinstance(data, pd.DataFrame):
+    def of(cls, data: Batch | pd.DataFrame | FloatArray, binning: Binning) -> Self:
+        """Count a batch, a frame, or rows already encoded by `binning.schema`, shape (n, features)."""
+        if isinstance(data, Batch):
+            columns, faults = list(data.encoded(binning.schema)), data.faults(binning.schema)
+        elif isinstance(data, pd.DataFrame):
             columns = [binning.schema.encode_column(data, name) for name in binning.schema.names]
             faults = _column_faults(data, binning, columns)
         else:

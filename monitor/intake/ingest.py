@@ -2,43 +2,41 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
-import pandas as pd
-from sqlalchemy import func, select, update
+import pyarrow as pa
+import pyarrow.compute as pc
+from sqlalchemy import func, update
 from sqlalchemy.orm import Session
 
+from monitor.batch import Batch
 from monitor.db.audit import record
 from monitor.db.engine import database_now
+from monitor.db.ledger import keys_of
 from monitor.db.profiles import add_profile
 from monitor.db.quarantine import Quarantined
-from monitor.db.registry import (
-    Model,
-    ModelSettings,
-    Reference,
-    Version,
-    feature_schema,
-    schema_of,
-    versions,
-)
+from monitor.db.registry import Model, ModelSettings, Version, versions
 from monitor.db.traces import append
-from monitor.drift.profile import Binning, Profile
-from monitor.errors import BadInput
+from monitor.drift.profile import Profile
 from monitor.governance.audit_chain import canonical_json, sha256
+from monitor.intake.columns import Rows
+from monitor.intake.facts import Facts, facts_of
 from monitor.intake.sampling import keep
-from monitor.intake.validate import BadRow, validate
+from monitor.intake.validate import BadRow, Validated, raw_row, validate
 from monitor.windows import floor_to_grid
 
 AHEAD = timedelta(days=1)  # how far past the watermark an event time may lie
 MOST_VERSIONS = 500  # of one model; a producer that invents names must not fill the registry
-_KNOWN: dict[str, Binning] = {}  # by binning_id, which is a hash of the content
-_MOST_KNOWN = 100
+_EPOCH = datetime(1970, 1, 5, tzinfo=UTC)  # a Monday
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ingested:
-    """What became of a batch. `newest` is the latest event time among its good rows, new or not."""
+    """What became of a batch.
+
+    `newest` is the latest event time among its good rows, new or not; `features` are the names that the schema knows.
+    """
 
     accepted: int
     duplicate: int
@@ -46,45 +44,58 @@ class Ingested:
     profiled: int
     kept: int
     newest: datetime | None
+    features: tuple[str, ...]
     bad: tuple[BadRow, ...] = ()
 
 
 def ingest(
-    session: Session, model: Model, frame: pd.DataFrame, *, source: str = "replay", now: datetime | None = None
+    session: Session, model: Model, rows: Rows, *, source: str = "replay", now: datetime | None = None
 ) -> Ingested:
     """Take a batch of traces; a repeated row counts once, a bad one waits in quarantine.
 
     Args:
-        frame: see `validate`; a version that is new to the registry is entered there.
+        rows: see `validate`; a version that is new to the registry is entered there.
         now: the database's time, unless given.
     """
-    features, settings = feature_schema(session, model), ModelSettings.of(model)
-    known = {version.name: version for version in versions(session, model)}
+    settings = ModelSettings.of(model)
+    facts, database_time = facts_of(session, model)
     found = validate(
-        frame,
-        schema_of(features),
+        rows,
+        facts.schema,
         oldest=model.oldest_kept,
-        latest=latest_time(model, now or database_now(session)),
-        version=_serving(model, known),
+        latest=latest_time(model, now or database_time),
+        version=facts.serving(model),
     )
-    quarantine(session, model, found.bad, source)
-    good = found.good
-    if good.empty:
+    good, bad = found.good, found.bad
+    if set(named := pc.unique(good.version).to_pylist()) - set(facts.versions):
+        facts, refused = _register(session, model, named, now or database_time)
+        if refused:
+            good, bad = _without(found, rows, refused, f"{model.name} has {MOST_VERSIONS} versions already")
+    quarantine(session, model, bad, source)
+    if not len(good):
         return Ingested(
-            accepted=0, duplicate=0, quarantined=len(found.bad), profiled=0, kept=0, newest=None, bad=found.bad
+            accepted=0,
+            duplicate=0,
+            quarantined=len(bad),
+            profiled=0,
+            kept=0,
+            newest=None,
+            features=facts.schema.names,
+            bad=bad,
         )
-    _register_unknown(session, model, list(good["version"].unique()), known, now or database_now(session))
-    mask, weight = keep(good["trace_id"], settings.sampling_rate)
-    new = append(session, model, features, good.assign(kept=mask, weight=weight))
-    profiled = _count(session, model, good[new], known, settings.tick)
+    keys = keys_of(good.trace_id.to_pylist())
+    kept, weight = keep(keys, settings.sampling_rate)
+    new = append(session, model, facts.schema, facts.columns, good, keys=keys, kept=kept, weight=weight)
+    profiled = _count(session, model, good.where(new), facts, settings.tick)
     return Ingested(
         accepted=int(new.sum()),
         duplicate=int((~new).sum()),
-        quarantined=len(found.bad),
+        quarantined=len(bad),
         profiled=profiled,
-        kept=int((new & mask).sum()),
-        newest=good["event_time"].max().to_pydatetime(),
-        bad=found.bad,
+        kept=int((new & kept).sum()),
+        newest=good.event_time.max().item().replace(tzinfo=UTC),
+        features=facts.schema.names,
+        bad=bad,
     )
 
 
@@ -104,79 +115,68 @@ def advance_watermark(session: Session, model: Model, moment: datetime) -> None:
     session.refresh(model, ["watermark"])
 
 
-def _serving(model: Model, known: dict[str, Version]) -> str:
-    """The version that rows are counted under when they name none: the champion, else the newest."""
-    champion = [name for name, version in known.items() if version.id == model.champion_id]
-    return (champion or list(known)[-1:] or ["v1"])[0]
-
-
 def quarantine(session: Session, model: Model, bad: tuple[BadRow, ...], source: str) -> None:
     """Keep refused rows with their reason, for a person to review."""
     session.add_all(Quarantined(model_id=model.id, source=source, reason=row.reason, raw=row.raw) for row in bad)
 
 
-def _register_unknown(
-    session: Session, model: Model, names: list[str], known: dict[str, Version], now: datetime
-) -> None:
-    """Enter the versions that the traces report and nobody registered: the registry knows what production runs."""
-    if not set(names) - set(known):
-        return
+def _register(session: Session, model: Model, names: list[str], now: datetime) -> tuple[Facts, set[str]]:
+    """Enter the versions that the traces report and nobody registered: the registry knows what production runs.
+
+    Returns the facts with them, and the names that are too many.
+    """
     session.refresh(model, with_for_update={"key_share": True})  # one numbering at a time
-    known |= {version.name: version for version in versions(session, model)}
-    for name in sorted(set(names) - set(known)):
-        number = 1 + max((version.number for version in known.values()), default=0)
-        if number > MOST_VERSIONS:
-            raise BadInput(f"expected a known version, got {name!r}: {model.name} has {MOST_VERSIONS} versions already")
-        known[name] = Version(
+    facts, _ = facts_of(session, model)
+    number = max((version.number for version in versions(session, model)), default=0)
+    unknown = sorted(set(names) - set(facts.versions))
+    room = max(0, MOST_VERSIONS - number)
+    for name in unknown[:room]:
+        number += 1
+        version = Version(
             model_id=model.id, number=number, name=name, flavour="none", manifest_sha256=sha256(canonical_json({}))
         )
-        session.add(known[name])
+        session.add(version)
         session.flush()
         record(
-            session, "version.reported", by="intake", subject=f"version:{known[name].id}", at=now, model=model.name,
+            session, "version.reported", by="intake", subject=f"version:{version.id}", at=now, model=model.name,
             name=name,
         )  # fmt: skip
+    return facts_of(session, model)[0], set(unknown[room:])
 
 
-def _count(session: Session, model: Model, rows: pd.DataFrame, known: dict[str, Version], width: timedelta) -> int:
+def _without(found: Validated, rows: Rows, versions: set[str], why: str) -> tuple[Batch, tuple[BadRow, ...]]:
+    """The good rows but those of some versions, and all that are refused."""
+    at_fault = np.asarray(pc.is_in(found.good.version, value_set=pa.array(sorted(versions))))
+    more = tuple(
+        BadRow(position=int(i), reason=f"version: {why}", raw=raw_row(rows, int(i))) for i in found.positions[at_fault]
+    )
+    bad = sorted((*found.bad, *more), key=lambda row: row.position)
+    return found.good.where(~at_fault), tuple(bad)
+
+
+def _count(session: Session, model: Model, rows: Batch, facts: Facts, width: timedelta) -> int:
     """Add the rows to the profile of their version and bucket; those of a model without a reference are not counted."""
-    binnings = _binnings(session, model)
     counted = 0
     for name, bucket, part in _parts(rows, width):
-        version = known[name]
-        binning = binnings.get(version.id, binnings.get(None))
+        version = facts.versions[name]
+        binning = facts.binnings.get(version, facts.binnings.get(None))
         if binning is None:
             continue
         add_profile(
-            session, model_id=model.id, version_id=version.id, binning_id=binning.binning_id, bucket=bucket,
+            session, model_id=model.id, version_id=version, binning_id=binning.binning_id, bucket=bucket,
             profile=Profile.of(part, binning),
         )  # fmt: skip
         counted += len(part)
     return counted
 
 
-def _parts(rows: pd.DataFrame, width: timedelta) -> Iterator[tuple[str, datetime, pd.DataFrame]]:
+def _parts(rows: Batch, width: timedelta) -> Iterator[tuple[str, datetime, Batch]]:
     """The rows of each version in each bucket of the model's ticks."""
-    origin = pd.Timestamp(floor_to_grid(datetime.fromisoformat("1970-01-05T00:00:00+00:00"), width))
-    numbers = (rows["event_time"] - origin) // pd.Timedelta(width)
+    origin = np.datetime64(floor_to_grid(_EPOCH, width).replace(tzinfo=None), "us")
+    step = np.timedelta64(width)
+    numbers = (rows.event_time - origin) // step
     for number in np.unique(numbers):
-        within = rows[numbers == number]
-        for version in sorted(within["version"].unique()):
-            bucket = origin + int(number) * pd.Timedelta(width)
-            yield version, bucket.to_pydatetime(), within[within["version"] == version]
-
-
-def _binnings(session: Session, model: Model) -> dict[int | None, Binning]:
-    """The frozen bins of each version with a reference; under None those of the newest reference of all."""
-    active = select(Reference.id, Reference.version_id, Reference.binning_id).where(
-        Reference.model_id == model.id, Reference.active
-    )
-    found: dict[int | None, Binning] = {}
-    for row in session.execute(active.order_by(Reference.id)):
-        if row.binning_id not in _KNOWN:
-            document = session.execute(select(Reference.document["binning"]).where(Reference.id == row.id)).scalar_one()
-            if len(_KNOWN) >= _MOST_KNOWN:
-                _KNOWN.clear()
-            _KNOWN[row.binning_id] = Binning.from_document(document)
-        found[row.version_id] = found[None] = _KNOWN[row.binning_id]
-    return found
+        within = rows.where(numbers == number)
+        bucket = (origin + number * step).item().replace(tzinfo=UTC)
+        for version in sorted(pc.unique(within.version).to_pylist()):
+            yield version, bucket, within.where(np.asarray(pc.equal(within.version, version)))

@@ -5,23 +5,25 @@ unseen, out of range, infinite, not a number) is no reason to refuse a row: refu
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from monitor.batch import Batch, Column
 from monitor.errors import SchemaMismatch
-from monitor.schema import Schema
+from monitor.intake.columns import LONGEST_ID, Reasons, Rows, Taken, class_text, frame_of, names_of, row_of, written
+from monitor.schema import FloatArray, Schema
 
-LONGEST_ID = 256  # characters, of ids and version names
-LONGEST_TEXT = 8_192  # characters of any other value
 MOST_RAW = 65_536  # bytes of a refused row that are kept
 REQUIRED = ("trace_id", "event_time")
-_SPARE = {"version": None, "score": None, "prediction": None}
+TOLD = ("version", "score", "prediction")  # what a trace may say beside its features
+KNOWN = (*REQUIRED, *TOLD)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,19 +37,26 @@ class BadRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Validated:
-    """The rows to go on with, and the others. Positions of `good` in the batch are its index."""
+    """The rows to go on with, their positions in the batch, and the others."""
+
+    good: Batch
+    positions: NDArray[np.intp]
+    bad: tuple[BadRow, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """The labels to go on with (trace_id, label as text, label_time), and the others."""
 
     good: pd.DataFrame
     bad: tuple[BadRow, ...]
 
 
-def validate(
-    frame: pd.DataFrame, schema: Schema, *, oldest: datetime | None, latest: datetime, version: str
-) -> Validated:
+def validate(rows: Rows, schema: Schema, *, oldest: datetime | None, latest: datetime, version: str) -> Validated:
     """Sort rows out by id, time and whether their values can be stored.
 
     Args:
-        frame: trace_id and event_time, features by name, and where given version, score and prediction.
+        rows: trace_id and event_time, features by name, and where given version, score and prediction.
         oldest: rows before it are no longer kept.
         latest: rows after it are from a clock that is wrong.
         version: what rows that name none were served by.
@@ -55,33 +64,34 @@ def validate(
     Raises:
         SchemaMismatch: a required column or every feature is missing, so that no row could be good.
     """
-    _require_columns(frame, schema)
-    rows = frame.reset_index(drop=True).assign(
-        **{name: spare for name, spare in _SPARE.items() if name not in frame.columns}
+    names = names_of(rows)
+    _require_columns(names, schema)
+    count, reasons = len(rows), Reasons(len(rows))
+    trace_id, times = Taken.of(rows, "trace_id"), Taken.of(rows, "event_time")
+    told = {name: Taken.of(rows, name) if name in names else Taken.absent(name, count) for name in TOLD}
+    ids = _ids(trace_id, reasons)
+    told["version"].refuse_unstorable(reasons, longest=LONGEST_ID)
+    moments = _times(times, oldest, latest, reasons)
+    score = _score(told["score"], reasons)
+    told["prediction"].refuse_unstorable(reasons)
+    features, unread = _features(
+        {name: Taken.of(rows, name) for name in schema.names if name in names}, schema, reasons
     )
-    reasons = _Reasons(len(rows))
-    _check_id(rows["trace_id"], reasons)
-    _check_values(rows["version"], "version", reasons, longest=LONGEST_ID)
-    times = _check_times(rows["event_time"], "event_time", oldest, latest, reasons)
-    scores = pd.to_numeric(rows["score"], errors="coerce").astype(np.float64)
-    unread = np.isnan(scores.to_numpy()) & rows["score"].notna().to_numpy()
-    reasons.add(
-        unread | np.isinf(scores.to_numpy()), lambda i: f"score: expected a finite number, got {rows['score'][i]!r}"
+    batch = Batch(
+        trace_id=ids,
+        event_time=moments,
+        version=pc.fill_null(told["version"].texts(), version),
+        score=score,
+        prediction=told["prediction"].texts(class_text),
+        features=features,
+        unread=unread,
     )
-    for name in ("prediction", *(name for name in schema.names if name in rows.columns)):
-        _check_values(rows[name], name, reasons)
-    accepted = reasons.none
-    good = rows[accepted].assign(
-        trace_id=rows["trace_id"][accepted].map(str).astype(object),
-        event_time=times[accepted],
-        version=_filled(rows["version"], version)[accepted].map(str).astype(object),
-        score=scores[accepted],
-        prediction=as_text(rows["prediction"])[accepted],
+    return Validated(
+        good=batch.where(reasons.none), positions=np.flatnonzero(reasons.none), bad=_bad_rows(rows, reasons)
     )
-    return Validated(good=good, bad=reasons.rows(frame))
 
 
-def validate_labels(frame: pd.DataFrame, *, latest: datetime, now: datetime) -> Validated:
+def validate_labels(rows: Rows, *, latest: datetime, now: datetime) -> Labels:
     """Sort labels out: trace_id, label, and label_time, which is `now` where it is not given.
 
     A row without a label says that it is not known yet, and is passed over.
@@ -89,18 +99,29 @@ def validate_labels(frame: pd.DataFrame, *, latest: datetime, now: datetime) -> 
     Raises:
         SchemaMismatch: a required column is missing.
     """
-    missing = [name for name in ("trace_id", "label") if name not in frame.columns]
+    names = names_of(rows)
+    missing = [name for name in ("trace_id", "label") if name not in names]
     if missing:
-        there = ", ".join(map(str, frame.columns)) or "none"
+        there = ", ".join(names) or "none"
         raise SchemaMismatch(f"expected the columns trace_id and label, got {there}: map {' and '.join(missing)}")
-    rows = frame[frame["label"].notna()].reset_index(drop=True)
-    given = rows["label_time"] if "label_time" in rows.columns else pd.Series(None, index=rows.index, dtype=object)
-    reasons = _Reasons(len(rows))
-    _check_id(rows["trace_id"], reasons)
-    _check_values(rows["label"], "label", reasons)
-    times = _check_times(_filled(given, now), "label_time", None, latest, reasons)
-    good = pd.DataFrame({"trace_id": rows["trace_id"].map(str), "label": as_text(rows["label"]), "label_time": times})
-    return Validated(good=good[reasons.none], bad=reasons.rows(rows))
+    frame = frame_of(rows)
+    told = np.flatnonzero(frame["label"].notna().to_numpy())
+    known = frame.iloc[told].reset_index(drop=True)
+    reasons = Reasons(len(known))
+    ids, label = _ids(Taken.of(known, "trace_id"), reasons), Taken.of(known, "label")
+    label.refuse_unstorable(reasons)
+    given = known["label_time"] if "label_time" in names else pd.Series(None, index=known.index, dtype=object)
+    filled = given if given.notna().all() else given.astype(object).where(given.notna(), now)
+    moments = _times(Taken.of(pd.DataFrame({"label_time": filled}), "label_time"), None, latest, reasons)
+    good = pd.DataFrame(
+        {
+            "trace_id": pd.Series(ids.to_numpy(zero_copy_only=False), dtype=object),
+            "label": pd.Series(label.texts(class_text).to_numpy(zero_copy_only=False), dtype=object),
+            "label_time": pd.Series(moments).dt.tz_localize(UTC),
+        }
+    )
+    bad = tuple(replace(row, position=int(told[row.position])) for row in _bad_rows(known, reasons))
+    return Labels(good=good[reasons.none], bad=bad)
 
 
 def parse_event_times(column: "pd.Series[Any]") -> "pd.Series[Any]":
@@ -115,115 +136,96 @@ def parse_event_times(column: "pd.Series[Any]") -> "pd.Series[Any]":
 
 def as_text(column: "pd.Series[Any]") -> "pd.Series[Any]":
     """Classes and labels as text objects with None: whole numbers without a decimal point, booleans as 1 and 0."""
-    return pd.Series([_text(value) for value in column], index=column.index, dtype=object)
+    return pd.Series(written(column), index=column.index, dtype=object)
 
 
-def _text(value: object) -> str | None:
-    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and np.isnan(value)):
-        return None
-    if isinstance(value, bool | np.bool_):
-        return str(int(value))
-    if isinstance(value, float | np.floating):
-        return str(int(value)) if float(value).is_integer() else repr(float(value))
-    return str(value)
+def raw_row(rows: Rows, position: int) -> str:
+    """A row as it came, as JSON where that is possible, cut to what is kept."""
+    return json.dumps(row_of(rows, position), default=str)[:MOST_RAW]
 
 
-def _filled(column: "pd.Series[Any]", spare: object) -> "pd.Series[Any]":
-    return column if column.notna().all() else column.astype(object).where(column.notna(), spare)
-
-
-class _Reasons:
-    """The first reason against each row."""
-
-    def __init__(self, rows: int) -> None:
-        self._found: dict[int, str] = {}
-        self.none: NDArray[np.bool_] = np.ones(rows, dtype=np.bool_)
-
-    def add(self, against: NDArray[np.bool_], reason: Callable[[int], str]) -> None:
-        for i in np.flatnonzero(against & self.none):
-            self._found[int(i)] = reason(int(i))
-        self.none &= ~against
-
-    def rows(self, frame: pd.DataFrame) -> tuple[BadRow, ...]:
-        return tuple(
-            BadRow(position=i, reason=reason, raw=_raw(frame.iloc[i])) for i, reason in sorted(self._found.items())
-        )
-
-
-def _require_columns(frame: pd.DataFrame, schema: Schema) -> None:
-    there = ", ".join(map(str, frame.columns)) or "none"
-    missing = [name for name in REQUIRED if name not in frame.columns]
+def _require_columns(names: list[str], schema: Schema) -> None:
+    there = ", ".join(names) or "none"
+    missing = [name for name in REQUIRED if name not in names]
     if missing:
         raise SchemaMismatch(f"expected the columns {', '.join(REQUIRED)}, got {there}: map {' and '.join(missing)}")
-    if not set(schema.names) & set(frame.columns):
+    if not set(schema.names) & set(names):
         raise SchemaMismatch(f"expected features such as {', '.join(schema.names[:5])}, got {there}: map the columns")
 
 
-def _check_id(ids: "pd.Series[Any]", reasons: _Reasons) -> None:
-    blank = np.fromiter((isinstance(value, str) and not value for value in ids), np.bool_, len(ids))
-    reasons.add(blank | ids.isna().to_numpy(), lambda i: "trace_id: expected an id, got none")
-    _check_values(ids, "trace_id", reasons, longest=LONGEST_ID)
+def _ids(column: Taken, reasons: Reasons) -> pa.Array:
+    column.refuse_unstorable(reasons, longest=LONGEST_ID)
+    ids = column.texts()
+    empty = pc.fill_null(pc.equal(pc.binary_length(ids), 0), True)
+    reasons.add(np.asarray(empty), lambda i: f"{column.name}: expected an id, got none")
+    return ids
 
 
-def _check_times(
-    column: "pd.Series[Any]", name: str, oldest: datetime | None, latest: datetime, reasons: _Reasons
-) -> "pd.Series[Any]":
-    times = parse_event_times(column)
-    reasons.add(times.isna().to_numpy(), lambda i: f"{name}: expected an ISO 8601 time, got {_short(column[i])}")
+def _times(column: Taken, oldest: datetime | None, latest: datetime, reasons: Reasons) -> NDArray[np.datetime64]:
+    times, name = _moments(column), column.name
+    reasons.add(np.isnat(times), lambda i: f"{name}: expected an ISO 8601 time, got {column.shown(i)}")
     reasons.add(
-        (times > latest).to_numpy(),
-        lambda i: f"{name}: expected a time up to {latest:%Y-%m-%d %H:%M}, got {times[i]:%Y-%m-%d %H:%M}",
+        times > _moment(latest),
+        lambda i: f"{name}: expected a time up to {latest:%Y-%m-%d %H:%M}, got {_day(times[i])}",
     )
     if oldest is not None:
         reasons.add(
-            (times < oldest).to_numpy(),
-            lambda i: f"{name}: rows before {oldest:%Y-%m-%d} are no longer kept, got {times[i]:%Y-%m-%d %H:%M}",
+            times < _moment(oldest),
+            lambda i: f"{name}: rows before {oldest:%Y-%m-%d} are no longer kept, got {_day(times[i])}",
         )
     return times
 
 
-def _check_values(column: "pd.Series[Any]", name: str, reasons: _Reasons, *, longest: int = LONGEST_TEXT) -> None:
-    """Values that no column of the database holds. Numbers and times by their type are fine as they are."""
-    if column.dtype != object and not pd.api.types.is_string_dtype(column.dtype):
-        return
-    values = column.to_numpy(object)
-    if not any(_fault(value, longest) for value in _distinct(values)):
-        return
-    faults = [_fault(value, longest) for value in values]
-    against = np.fromiter((fault is not None for fault in faults), np.bool_, len(faults))
-    reasons.add(against, lambda i: f"{name}: {faults[i]}")
+def _moments(column: Taken) -> NDArray[np.datetime64]:
+    """UTC at microseconds, NaT where a value is no time."""
+    plain = column.plain
+    if plain is not None and (pa.types.is_string(plain.type) or pa.types.is_timestamp(plain.type)):
+        try:
+            plain = plain.cast(_UTC, safe=False)
+        except pa.ArrowException:  # a text without a zone, with more digits, or no time at all
+            pass
+        else:
+            return np.asarray(plain.cast(pa.timestamp("us")).to_numpy(zero_copy_only=False))
+    if plain is not None and pa.types.is_timestamp(plain.type):
+        return np.asarray(plain.cast(pa.timestamp("us"), safe=False).to_numpy(zero_copy_only=False))
+    times = parse_event_times(column.objects).dt.tz_localize(None)
+    return np.asarray(times.to_numpy("datetime64[us]"))
 
 
-def _distinct(values: NDArray[np.object_]) -> Iterable[object]:
-    try:
-        return set(values)
-    except TypeError:  # a list or an object among them
-        return values
+_UTC = pa.timestamp("us", "UTC")
 
 
-def _fault(value: object, longest: int) -> str | None:
-    if isinstance(value, str):
-        if len(value) > longest:
-            return f"expected at most {longest:,} characters, got {len(value):,}"
-        if "\x00" in value or not (value.isascii() or _is_unicode(value)):
-            return f"expected readable text, got {_short(value)}"
-    elif isinstance(value, Sequence | Mapping | set | np.ndarray):
-        return f"expected one value, got {_short(value)}"
-    return None
+def _moment(time: datetime) -> np.datetime64:
+    return np.datetime64(time.astimezone(UTC).replace(tzinfo=None), "us")
 
 
-def _is_unicode(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair
-        return False
-    return True
+def _day(time: np.datetime64) -> str:
+    return str(np.datetime_as_string(time, unit="m")).replace("T", " ")
 
 
-def _short(value: object) -> str:
-    text = ascii(value)
-    return text if len(text) <= 80 else f"{text[:77]}…"
+def _score(column: Taken, reasons: Reasons) -> FloatArray:
+    scores, unread = column.numbers()
+    against = np.isinf(scores) if unread is None else np.isinf(scores) | unread
+    reasons.add(against, lambda i: f"{column.name}: expected a finite number, got {column.shown(i)}")
+    return scores
 
 
-def _raw(row: "pd.Series[Any]") -> str:
-    return json.dumps(row.to_dict(), default=str)[:MOST_RAW]
+def _features(
+    columns: dict[str, Taken], schema: Schema, reasons: Reasons
+) -> tuple[dict[str, Column], dict[str, NDArray[np.bool_]]]:
+    features: dict[str, Column] = {}
+    unread: dict[str, NDArray[np.bool_]] = {}
+    for name, column in columns.items():
+        column.refuse_unstorable(reasons)
+        if schema[name].is_categorical:
+            features[name] = column.texts()
+            continue
+        features[name], faults = column.numbers(schema[name])
+        if faults is not None:
+            unread[name] = faults
+    return features, unread
+
+
+def _bad_rows(rows: Rows, reasons: Reasons) -> tuple[BadRow, ...]:
+    found = sorted(reasons.found.items())
+    return tuple(BadRow(position=i, reason=reason, raw=raw_row(rows, i)) for i, reason in found)

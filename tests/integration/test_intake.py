@@ -8,12 +8,13 @@ from sqlalchemy.orm import Session
 
 from monitor.db.audit import entries
 from monitor.db.engine import database_now
+from monitor.db.ledger import keys_of
 from monitor.db.profiles import ProfileDelta, read_profile
 from monitor.db.quarantine import Quarantined
 from monitor.db.registry import FeatureSchema, Model, ModelSettings, Reference, Version, versions
 from monitor.db.traces import columns_for, create_trace_tables, drop_before, label_coverage, read_traces
 from monitor.drift.profile import Binning, Profile
-from monitor.errors import BadInput, SchemaMismatch
+from monitor.errors import SchemaMismatch
 from monitor.intake import ingest as intake
 from monitor.intake.ingest import advance_watermark, ingest
 from monitor.intake.labels import ingest_labels
@@ -103,7 +104,7 @@ def test_a_repeated_batch_counts_once_in_table_ledger_and_profiles(session, mode
 def test_profiles_count_every_row_and_traces_keep_the_chosen_share(session):
     model = add_model(session, sampling_rate=0.25)
     taken = ingest(session, model, FRAME)
-    chosen = FRAME["trace_id"][keep(FRAME["trace_id"], 0.25)[0]]
+    chosen = FRAME["trace_id"][keep(keys_of(FRAME["trace_id"]), 0.25)[0]]
     read = read_traces(session, model, MARCH)
     assert read["trace_id"].tolist() == chosen.tolist()
     assert set(read["weight"]) == {4.0}
@@ -165,10 +166,13 @@ def test_a_version_that_only_the_traces_know_is_entered_and_counted_apart(sessio
     assert first.name == "v1"
 
 
-def test_a_producer_that_invents_versions_is_stopped(session, model, monkeypatch):
+def test_a_producer_that_invents_versions_is_stopped_and_its_other_rows_are_taken(session, model, monkeypatch):
     monkeypatch.setattr(intake, "MOST_VERSIONS", 3)
-    with pytest.raises(BadInput, match="fraud has 3 versions already"):
-        ingest(session, model, FRAME.assign(version=FRAME["trace_id"]))
+    taken = ingest(session, model, FRAME.assign(version=["v1"] * 100 + ["a", "b", "c", "d"] * 25))
+    assert (taken.accepted, taken.quarantined, taken.profiled) == (150, 50, 150)
+    assert [version.name for version in versions(session, model)] == ["v1", "a", "b"]
+    assert {row.reason for row in taken.bad} == {"version: fraud has 3 versions already"}
+    assert [row.position for row in taken.bad[:2]] == [102, 103]
 
 
 def test_a_model_without_a_reference_keeps_traces_and_counts_nothing(session, model):

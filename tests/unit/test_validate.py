@@ -29,7 +29,7 @@ def reasons(frame: pd.DataFrame) -> dict[int, str]:
 
 
 def test_good_rows_come_out_typed_with_what_they_did_not_name():
-    good = check(rows()).good
+    good = check(rows()).good.to_frame()
     assert good["version"].tolist() == ["v1"] * 3
     assert good["prediction"].tolist() == [None] * 3
     assert good["score"].isna().all()
@@ -38,8 +38,10 @@ def test_good_rows_come_out_typed_with_what_they_did_not_name():
 
 def test_a_time_without_a_zone_is_utc_and_others_are_converted():
     times = ["2026-03-01 12:00:00", "2026-03-01T14:00:00+02:00", "2026-03-01T12:00:00.000000Z"]
-    assert check(rows(event_time=times)).good["event_time"].nunique() == 1
-    assert check(rows(event_time=pd.Timestamp("2026-03-01 12:00"))).good["event_time"][0] == pd.Timestamp(times[2])
+    assert check(rows(event_time=times)).good.to_frame()["event_time"].nunique() == 1
+    assert check(rows(event_time=pd.Timestamp("2026-03-01 12:00"))).good.to_frame()["event_time"][0] == pd.Timestamp(
+        times[2]
+    )
 
 
 def test_times_that_cannot_be_are_refused_with_the_reason():
@@ -52,7 +54,8 @@ def test_times_that_cannot_be_are_refused_with_the_reason():
 
 def test_bad_rows_leave_the_good_ones_alone():
     found = check(rows(event_time=["2026-03-01", "never", "2026-03-01"]))
-    assert found.good["trace_id"].tolist() == ["t0", "t2"]
+    assert found.good.to_frame()["trace_id"].tolist() == ["t0", "t2"]
+    assert found.positions.tolist() == [0, 2]
     assert json.loads(found.bad[0].raw)["trace_id"] == "t1"
 
 
@@ -72,13 +75,16 @@ def test_ids_that_cannot_be_stored_are_refused(trace_id, reason):
 
 
 def test_numbers_as_ids_become_text():
-    assert check(rows(trace_id=[1, 2, 3])).good["trace_id"].tolist() == ["1", "2", "3"]
+    assert check(rows(trace_id=[1, 2, 3])).good.to_frame()["trace_id"].tolist() == ["1", "2", "3"]
 
 
 def test_what_the_quality_check_measures_is_no_reason_to_refuse():
     odd = rows(5, amount=[np.inf, np.nan, "1,50", -1e9, None], channel=["fax", None, "", "app", 7])
     assert reasons(odd) == {}
-    assert check(odd).good["amount"].tolist()[2] == "1,50"
+    good = check(odd).good
+    assert good.unread["amount"].tolist() == [False, False, True, False, False]
+    np.testing.assert_array_equal(good.to_frame()["amount"], [np.inf, np.nan, np.nan, -1e9, np.nan])
+    assert good.to_frame()["channel"].tolist() == ["fax", None, "", "app", "7"]
 
 
 def test_values_that_no_column_holds_are_refused():

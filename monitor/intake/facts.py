@@ -1,0 +1,78 @@
+"""What intake has to know of a model for every batch, read anew only when it changed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Engine, func, select
+from sqlalchemy.orm import Session
+
+from monitor.db.registry import FeatureSchema, Model, Reference, Version, feature_schema, schema_of, versions
+from monitor.drift.profile import Binning
+from monitor.schema import Schema
+
+_KEPT: WeakKeyDictionary[Engine, dict[int, "Facts"]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """The newest schema of a model, its versions, and what their rows are counted over.
+
+    `binnings` holds the frozen bins of each version with a reference, under None those of the newest reference of all.
+    """
+
+    stamp: tuple[Any, ...]
+    schema: Schema
+    columns: Mapping[str, str]  # the trace column of each feature
+    versions: Mapping[str, int]  # ids by name, oldest first
+    binnings: Mapping[int | None, Binning]
+
+    def serving(self, model: Model) -> str:
+        """The version that rows are counted under when they name none: the champion, else the newest."""
+        champion = [name for name, version in self.versions.items() if version == model.champion_id]
+        return (champion or list(self.versions)[-1:] or ["v1"])[0]
+
+
+def facts_of(session: Session, model: Model) -> tuple[Facts, datetime]:
+    """The facts as they are now, and the database's time."""
+    active = (
+        select(func.array_agg(func.concat(Reference.id, ":", Reference.binning_id)))
+        .where(Reference.model_id == model.id, Reference.active)
+        .scalar_subquery()
+    )
+    newest = (
+        select(func.max(FeatureSchema.id)).where(FeatureSchema.model_id == model.id).scalar_subquery(),
+        select(func.max(Version.id)).where(Version.model_id == model.id).scalar_subquery(),
+    )
+    now, schema_id, version_id, references = session.execute(select(func.now(), *newest, active)).one()
+    stamp = (schema_id, version_id, tuple(sorted(references or ())))
+    kept = _KEPT.setdefault(session.get_bind().engine, {})
+    if model.id not in kept or kept[model.id].stamp != stamp:
+        kept[model.id] = _read(session, model, stamp)
+    return kept[model.id], now
+
+
+def _read(session: Session, model: Model, stamp: tuple[Any, ...]) -> Facts:
+    features = feature_schema(session, model)
+    return Facts(
+        stamp=stamp,
+        schema=schema_of(features),
+        columns=dict(features.columns),
+        versions={version.name: version.id for version in versions(session, model)},
+        binnings=_binnings(session, model),
+    )
+
+
+def _binnings(session: Session, model: Model) -> dict[int | None, Binning]:
+    active = select(Reference.version_id, Reference.binning_id, Reference.document["binning"]).where(
+        Reference.model_id == model.id, Reference.active
+    )
+    made: dict[str, Binning] = {}
+    found: dict[int | None, Binning] = {}
+    for version_id, binning_id, document in session.execute(active.order_by(Reference.id)):
+        if binning_id not in made:
+            made[binning_id] = Binning.from_document(document)
+        found[version_id] = found[None] = made[binning_id]
+    return found
