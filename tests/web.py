@@ -17,13 +17,14 @@ from sqlalchemy import Engine
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from monitor.api.admission import Admission
 from monitor.api.app import api
 
 
 @contextmanager
-def served(engine: Engine, artifact_dir: Path) -> Iterator[str]:
+def served(engine: Engine, artifact_dir: Path, *, admission: Admission | None = None) -> Iterator[str]:
     """The API over `engine`; its address without /v1."""
-    app = Starlette(routes=[Mount("/v1", api(engine, artifact_dir))])
+    app = Starlette(routes=[Mount("/v1", api(engine, artifact_dir, admission=admission))])
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="off"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

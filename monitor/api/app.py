@@ -4,13 +4,16 @@ from pathlib import Path
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse
+from fastapi_offline import FastAPIOffline
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from monitor.acts import retraining as acts
-from monitor.api import deciding, envelopes, evidently, loop, outside, people, registry, serving, trail
+from monitor.api import deciding, envelopes, evidently, ingest, loop, outside, people, registry, serving, trail
+from monitor.api.admission import Admission
 from monitor.api.asking import NotSignedIn, Open, Someone
 from monitor.api.bodies import Decision, Done, ModelOut, RollBack, VerdictOut
+from monitor.api.problems import problem
 from monitor.db.engine import database_now
 from monitor.db.read_model import model_history
 from monitor.db.read_overview import overview
@@ -23,23 +26,33 @@ from monitor.errors import (
     NotAllowed,
     NotFound,
     StaleDecision,
+    TooLarge,
     Unavailable,
 )
 
-STATUS = {NotFound: 404, StaleDecision: 409, IllegalTransition: 409, NotAllowed: 403, Unavailable: 503, BadInput: 422}
+STATUS = {
+    NotFound: 404, StaleDecision: 409, IllegalTransition: 409, NotAllowed: 403, Unavailable: 503, TooLarge: 413,
+    BadInput: 422,
+}  # fmt: skip
 MAX_WINDOWS = 10_000
 routes = APIRouter()
 
 
-def api(engine: Engine, artifact_dir: Path | None = None) -> FastAPI:
+def api(engine: Engine, artifact_dir: Path | None = None, *, admission: Admission | None = None) -> FastAPI:
     """The application on one database and its artefacts.
+
+    `admission` bounds how much intake is taken on at once.
 
     The mounting application owns the engine: a mounted lifespan does not run.
     """
-    app = FastAPI(title="Holdfast", docs_url=None, redoc_url=None)
+    app = FastAPIOffline(
+        title="Holdfast", redoc_url=None, swagger_ui_parameters={"validatorUrl": None}, summary=__doc__.splitlines()[0]
+    )
     app.state.engine, app.state.artifact_dir = engine, artifact_dir
+    app.state.admission = admission or Admission()
     app.add_exception_handler(HoldfastError, _refused)
     app.include_router(routes)
+    app.include_router(ingest.routes)
     app.include_router(evidently.routes)
     app.include_router(deciding.routes)
     app.include_router(outside.routes)
@@ -118,6 +131,6 @@ def _proposal(session: Session, proposal_id: int) -> Proposal:
 def _refused(request: Request, error: Exception) -> JSONResponse:
     """Every error that Holdfast raises on purpose, as its sentence."""
     if isinstance(error, NotSignedIn | outside.NoToken):
-        return JSONResponse({"error": str(error)}, status_code=401)
+        return problem(401, str(error))
     status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
-    return JSONResponse({"error": str(error)}, status_code=status)
+    return problem(status, str(error))
