@@ -1,7 +1,7 @@
 """How much intake a process takes on at once: what is over that is refused at once, before it costs anything.
 
-Bodies that are being read are bounded in bytes, batches that wait for a thread in number. A caller that is refused is
-told when to come again; nothing of it was stored.
+A request has a place, and room for its body, before its token is looked up: it is refused at once or not at all. A
+caller that is refused is told when to come again; nothing of it was stored.
 """
 
 import asyncio
@@ -33,30 +33,32 @@ class Admission:
     """The room of one process. Used from one event loop alone, so that its counters need no lock."""
 
     def __init__(
-        self, *, threads: int = 2, waiting: int = 8, most_bytes: int = 64 * 2**20, requests_per_second: float = 500.0
+        self, *, threads: int = 2, waiting: int = 14, most_bytes: int = 64 * 2**20, requests_per_second: float = 500.0
     ) -> None:
         self._work = ThreadPoolExecutor(threads, thread_name_prefix="intake")
         self._asking = ThreadPoolExecutor(2, thread_name_prefix="intake-asks")
-        self._most_queued, self._queued = threads + waiting, 0
+        self._places, self._taken = threads + waiting, 0
         self._most_bytes, self._bytes = most_bytes, 0
         self._rate = requests_per_second
         self._allowance: dict[str, tuple[float, float]] = {}  # of each caller: requests left, and when that was
 
     @contextmanager
     def room_for(self, size: int) -> Iterator[None]:
-        """Room for a body of this many bytes while the block runs.
+        """A place among the requests, and room for a body of this many bytes, while the block runs.
 
         Raises:
-            Busy: there is none, or so many batches wait that this one would wait for long.
+            Busy: there is none.
         """
-        if self._queued >= self._most_queued:
-            raise Busy(f"expected fewer requests at once: {self._queued} batches are being stored or wait")
+        if self._taken >= self._places:
+            raise Busy(f"expected fewer requests at once: {self._taken} are being read and stored")
         if self._bytes + size > self._most_bytes:
             raise Busy("expected fewer requests at once: the bodies that are being read fill the room there is")
+        self._taken += 1
         self._bytes += size
         try:
             yield
         finally:
+            self._taken -= 1
             self._bytes -= size
 
     def count(self, caller: str) -> None:
@@ -78,15 +80,5 @@ class Admission:
         return await asyncio.get_running_loop().run_in_executor(self._asking, work)
 
     async def store(self, work: Callable[[], Result]) -> Result:
-        """Run the storing of a batch as soon as a thread is free.
-
-        Raises:
-            Busy: too many wait already.
-        """
-        if self._queued >= self._most_queued:
-            raise Busy(f"expected fewer requests at once: {self._queued} batches are being stored or wait")
-        self._queued += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._work, work)
-        finally:
-            self._queued -= 1
+        """Run the storing of a batch as soon as a thread is free."""
+        return await asyncio.get_running_loop().run_in_executor(self._work, work)

@@ -4,6 +4,7 @@ import importlib
 import os
 import platform as machine
 import signal
+import sys
 import threading
 from collections.abc import Iterable
 from importlib import metadata
@@ -13,6 +14,8 @@ import typer
 
 from monitor.errors import BadInput
 from monitor.settings import Settings
+
+SWITCH_SECONDS = 5e-4  # a refusal must not wait for the threads that store: each holds the interpreter this long
 
 if TYPE_CHECKING:
     from monitor.jobs.context import Tools
@@ -153,4 +156,5 @@ def _serve(factory: str) -> None:
     settings = Settings.load()
     configure_logging()
     _given_database(settings)
+    sys.setswitchinterval(SWITCH_SECONDS)
     uvicorn.run(factory, factory=True, host=settings.host, port=settings.port, log_level="warning", access_log=False)

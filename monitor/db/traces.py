@@ -84,11 +84,12 @@ def append(
     chosen = new if kept is None else new & kept
     if chosen.any():
         weights = np.ones(len(rows)) if weight is None else weight
-        copy_in(connection, trace_table(model), _as_table(rows.where(chosen), schema, columns, weights[chosen]))
+        copy_in(connection, trace_table(model), as_table(rows.where(chosen), schema, columns, weights[chosen]))
     return new
 
 
-def _as_table(rows: Batch, schema: Schema, columns: Mapping[str, str], weight: NDArray[np.float64]) -> pa.Table:
+def as_table(rows: Batch, schema: Schema, columns: Mapping[str, str], weight: NDArray[np.float64]) -> pa.Table:
+    """The rows as the model's table has them."""
     fixed = {
         "trace_id": rows.trace_id, "event_time": rows.event_time, "version": rows.version, "score": rows.score,
         "prediction": rows.prediction, "weight": weight,
