@@ -5,10 +5,12 @@
 
 import argparse
 import os
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from tests.oracle import illegal_promotions
 SEQUENCES, QUICK = 100_000, 200
 TIERS = ((1, False), (2, False), (3, False), (2, True))
 FUZZ_STEPS = 12
+LOT = 500
 
 
 def main() -> None:
@@ -41,6 +44,7 @@ def main() -> None:
     options.add_argument("--sequences", type=int, help="how many random sequences of each kind")
     options.add_argument("--only", choices=["explored", "walked", "raw", "rollback"])
     given = options.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sequences = given.sequences or (QUICK if given.quick else SEQUENCES)
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="holdfast-governance-") as home:
@@ -58,9 +62,7 @@ def explored(server: str, _: int) -> dict[str, Any]:
     """Every way of three people and six steps at each tier; ways that meet in one state go on once."""
     figures: dict[str, Any] = {}
     for tier, solo in TIERS:
-        with database(server) as engine, sessions(engine)() as session:
-            begin(session, tier=tier, solo=solo)
-            session.commit()
+        with _begun(server, tier, solo) as session:
             explorer = Explorer(session)
             explorer.explore(STEPS)
         name = f"explored, tier {tier}{', team of one' if solo else ''}"
@@ -71,17 +73,30 @@ def explored(server: str, _: int) -> dict[str, Any]:
 
 
 def walked(server: str, sequences: int) -> dict[str, Any]:
-    """Random sequences of acts, drawn by Hypothesis."""
-    met = Walked()
-    for tier, solo in TIERS:
-        with database(server) as engine, sessions(engine)() as session:
-            begin(session, tier=tier, solo=solo)
-            session.commit()
-            walk_at_random(session, met, walks=sequences // len(TIERS))
+    """Random sequences of acts, drawn by Hypothesis: lots of some hundreds at each tier in turn, each of its own seed.
+
+    Ctrl-C or SIGTERM ends it early; what was tried until then is reported.
+    """
+    met, lots = Walked(), 0
+    with ExitStack() as stack, suppress(KeyboardInterrupt):
+        places = [stack.enter_context(_begun(server, tier, solo)) for tier, solo in TIERS]
+        while met.walks < sequences:
+            least = min(LOT, sequences - met.walks)
+            walk_at_random(places[lots % len(TIERS)], met, walks=least, seed=1_000 + lots)
+            lots += 1
+            print(f"{met.walks:,} walks, {met.promotions:,} promotions", file=sys.stderr, flush=True)
     return {
         "walked: sequences": met.walks, "walked: acts tried": met.tried, "walked: allowed": met.allowed,
         "walked: promotions": met.promotions, "walked: rollbacks": met.rollbacks, "walked: illegal promotions": 0,
     }  # fmt: skip
+
+
+@contextmanager
+def _begun(server: str, tier: int, solo: bool) -> Iterator[Session]:
+    with database(server) as engine, sessions(engine)() as session:
+        begin(session, tier=tier, solo=solo)
+        session.commit()
+        yield session
 
 
 def raw(server: str, sequences: int) -> dict[str, Any]:

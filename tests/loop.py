@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import hypothesis.core
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
@@ -202,8 +203,11 @@ class Walked:
     rollbacks: int = 0
 
 
-def walk_at_random(session: Session, met: Walked, *, walks: int, steps_each: int = 6) -> None:
-    """That many random sequences of acts from the state that `begin` left; stops at an illegal promotion."""
+def walk_at_random(session: Session, met: Walked, *, walks: int, steps_each: int = 6, seed: int | None = None) -> None:
+    """That many random sequences of acts from the state that `begin` left; stops at an illegal promotion.
+
+    Without a seed they are the same ones each time.
+    """
 
     class Loop(RuleBasedStateMachine):
         """Hypothesis draws who tries what; the oracle judges after every act that was allowed."""
@@ -230,10 +234,14 @@ def walk_at_random(session: Session, met: Walked, *, walks: int, steps_each: int
             self.before.rollback()
             session.expire_all()
 
-    run_state_machine_as_test(
-        Loop,
-        settings=settings(
-            max_examples=walks, stateful_step_count=steps_each, deadline=None, database=None, derandomize=True,
-            suppress_health_check=list(HealthCheck), print_blob=False,
-        ),
-    )  # fmt: skip
+    hypothesis.core.global_force_seed = seed
+    try:
+        run_state_machine_as_test(
+            Loop,
+            settings=settings(
+                max_examples=walks, stateful_step_count=steps_each, deadline=None, database=None,
+                derandomize=seed is None, suppress_health_check=list(HealthCheck), print_blob=False,
+            ),
+        )  # fmt: skip
+    finally:
+        hypothesis.core.global_force_seed = None
