@@ -18,6 +18,7 @@ PAGES = {
     "robustness": ("Robustness", ":material/shield:"),
     "alerts": ("Alerts", ":material/notifications:"),
     "retraining": ("Retraining", ":material/model_training:"),
+    "intake": ("Intake", ":material/input:"),
     "registry": ("Registry", ":material/inventory_2:"),
     "audit": ("Audit", ":material/history:"),
     "settings": ("Settings", ":material/settings:"),

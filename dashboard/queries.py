@@ -14,9 +14,11 @@ from monitor.db import (
     read_declared,
     read_drift,
     read_evidently,
+    read_intake,
     read_model,
     read_overview,
     read_people,
+    read_quarantine,
     read_registry,
     read_retraining,
     read_robustness,
@@ -53,6 +55,8 @@ def _now(read: Callable[Concatenate[Session, P], R]) -> Callable[P, R]:
     return ask
 
 
+intake_page = _now(read_intake.intake_page)
+quarantine_examples = _now(read_quarantine.quarantine_examples)
 overview = _kept(read_overview.overview)
 model_history = _kept(read_model.model_history)
 drift_history = _kept(read_drift.drift_history)

@@ -22,6 +22,7 @@ from monitor.cli import (
     platform,
     processes,
     proposals,
+    quarantine,
     report,
     retiring,
     segments,
@@ -61,6 +62,7 @@ app.add_typer(envelopes.app, name="envelope")
 app.add_typer(users.app, name="user")
 app.add_typer(tokens.app, name="token")
 app.add_typer(audit.app, name="audit")
+app.add_typer(quarantine.app, name="quarantine")
 
 USER_ERROR = 2
 

@@ -2,8 +2,8 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import ColumnElement, ForeignKey, Index, func
+from sqlalchemy.orm import InstrumentedAttribute, Mapped, mapped_column
 
 from monitor.db.base import Base, CreatedAt, Id
 
@@ -22,3 +22,8 @@ class Quarantined(Base):
     received_at: Mapped[CreatedAt]
     reviewed_at: Mapped[datetime | None]
     decision: Mapped[str | None]
+
+
+def group_of(reason: "InstrumentedAttribute[str]") -> "ColumnElement[str]":
+    """A reason without what the one row held: rows that have the same one are decided on together."""
+    return func.split_part(func.split_part(reason, ", got", 1), "; there are", 1)

@@ -49,13 +49,15 @@ class Ingested:
 
 
 def ingest(
-    session: Session, model: Model, rows: Rows, *, source: str = "replay", now: datetime | None = None
-) -> Ingested:
+    session: Session, model: Model, rows: Rows, *, source: str = "replay", now: datetime | None = None,
+    keep_bad: bool = True,
+) -> Ingested:  # fmt: skip
     """Take a batch of traces; a repeated row counts once, a bad one waits in quarantine.
 
     Args:
         rows: see `validate`; a version that is new to the registry is entered there.
         now: the database's time, unless given.
+        keep_bad: put refused rows into quarantine; not those that come from there.
     """
     settings = ModelSettings.of(model)
     facts, database_time = facts_of(session, model)
@@ -71,7 +73,8 @@ def ingest(
         facts, refused = _register(session, model, named, now or database_time)
         if refused:
             good, bad = _without(found, rows, refused, f"{model.name} has {MOST_VERSIONS} versions already")
-    quarantine(session, model, bad, source)
+    if keep_bad:
+        quarantine(session, model, bad, source)
     if not len(good):
         return Ingested(
             accepted=0,

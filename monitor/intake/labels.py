@@ -21,14 +21,17 @@ class LabelsTaken:
     bad: tuple[BadRow, ...]
 
 
-def take_labels(session: Session, model: Model, rows: Rows, *, source: str = "labels") -> LabelsTaken:
+def take_labels(
+    session: Session, model: Model, rows: Rows, *, source: str = "labels", keep_bad: bool = True
+) -> LabelsTaken:
     """Store labels (trace_id, label, and label_time where given).
 
     A late label needs no mark: `db.traces.label_revisions` of its window grows, and the window is measured again.
     """
     now = database_now(session)
     found = validate_labels(rows, latest=latest_time(model, now), now=now)
-    quarantine(session, model, found.bad, source)
+    if keep_bad:
+        quarantine(session, model, found.bad, source)
     changed = append_labels(session, model, found.good)
     return LabelsTaken(good=len(found.good), changed=changed, bad=found.bad)
 

@@ -14,7 +14,7 @@ from monitor.governance import POLICY, ProposalState
 from tests.browser.conftest import ARTIFACTS, Door
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-VIEWS = ("overview", "model", "drift", "robustness", "alerts", "retraining", "registry", "audit", "settings")
+VIEWS = ("overview", "model", "drift", "robustness", "alerts", "retraining", "intake", "registry", "audit", "settings")
 GATES = [
     {"name": "clean", "value": 0.058, "limit": -0.005, "passed": True, "low": 0.04, "high": 0.075,
      "sentence": "Clean auroc 0.842 → 0.900 (+0.058 [+0.040, +0.075], limit −0.005)."},
