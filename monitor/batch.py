@@ -25,6 +25,7 @@ class Batch:
         version: the version that served each row, texts.
         score: NaN where there is none.
         prediction: texts, null where there is none.
+        entity: whom a row is about, texts; None when no row says.
         features: the columns that came, by name.
         unread: which values of a numeric feature were no numbers (they are NaN in `features`), where there were any.
     """
@@ -35,6 +36,7 @@ class Batch:
     score: FloatArray
     prediction: pa.Array
     features: Mapping[str, Column]
+    entity: pa.Array | None = None
     unread: Mapping[str, BoolArray]
 
     def __len__(self) -> int:
@@ -56,6 +58,7 @@ class Batch:
                 name: column[mask] if isinstance(column, np.ndarray) else column.filter(chosen)
                 for name, column in self.features.items()
             },
+            entity=None if self.entity is None else self.entity.filter(chosen),
             unread={name: faults[mask] for name, faults in self.unread.items()},
         )
 

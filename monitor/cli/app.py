@@ -20,6 +20,7 @@ from monitor.cli import (
     models,
     monitors,
     platform,
+    privacy,
     processes,
     proposals,
     quarantine,
@@ -43,7 +44,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (demo, platform, look, models, checking, stressing, freezing, processes, retiring):
+for group in (demo, platform, look, models, checking, stressing, freezing, privacy, processes, retiring):
     group.register(app)
 app.command()(voting.rollback)
 app.add_typer(database.app, name="db")

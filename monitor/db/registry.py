@@ -30,6 +30,9 @@ class ModelSettings:
     `nightly_hour` is the hour of the day (UTC, by the clock) at which the long stress tests begin, every
     `nightly_every_days` days; None: never.
 
+    Traces are kept for `keep_days` before the newest (None: for ever). Of the features in `unstored` values are counted
+    and not stored; of those in `hashed` only a keyed hash of each value is counted and stored (`hash_key`).
+
     A proposal waits `proposal_hours` for a decision, an approved training `approval_hours` for its begin.
     `retrain_every_windows` proposes on schedule (None: never). A promotion is confirmed after `observed_windows` judged
     windows without harm. Before people are asked to promote, the candidate scores the live traces of `shadow_windows`
@@ -67,6 +70,10 @@ class ModelSettings:
     allow_leaks: list[str] = field(default_factory=list)
     fairness_by: list[str] = field(default_factory=list)
     champion_webhook: str = ""
+    keep_days: int | None = None
+    unstored: list[str] = field(default_factory=list)
+    hashed: list[str] = field(default_factory=list)
+    hash_key: str = ""
 
     @property
     def width(self) -> timedelta:

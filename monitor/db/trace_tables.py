@@ -23,7 +23,8 @@ FIXED = {
     "prediction": "text",
     "weight": "double precision NOT NULL",  # 1 / probability of being kept
 }
-RESERVED = (*FIXED, "label", "label_time", "kept")
+ENTITY = "entity"  # whom a row is about, as a key: a column that the first row that says so brings
+RESERVED = (*FIXED, ENTITY, "label", "label_time", "kept")
 _LONGEST_NAME = 63  # bytes of an identifier; PostgreSQL cuts off the rest
 _LIKE_A_TABLE = re.compile(r"(m|l|ledger_m)\d+(_\w+)?")
 _LOCK = 4_015_102  # with a model's id: the lock under which its partitions are made
@@ -94,6 +95,31 @@ def create_trace_tables(session: Session, model: Model, columns: FeatureSchema) 
         add = sql.SQL(f"ALTER TABLE {{}} ADD COLUMN IF NOT EXISTS {{}} {column_type(feature.kind)}")
         connection.execute(add.format(names["trace"], sql.Identifier(columns.columns[feature.name])))
     _create_view(connection, model, columns.columns)
+
+
+def ensure_entities(session: Session, model: Model) -> None:
+    """Make the column for whom rows are about, and its index, where they are missing."""
+    if has_entities(session, model):
+        return
+    connection = driver(session)
+    connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LOCK, model.id])
+    connection.execute(
+        sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} text").format(trace_table(model), sql.Identifier(ENTITY))
+    )
+    by_entity = sql.Identifier(f"m{model.id:d}_by_entity")
+    connection.execute(
+        sql.SQL("CREATE INDEX IF NOT EXISTS {} ON {} ({entity}) WHERE {entity} IS NOT NULL").format(
+            by_entity, trace_table(model), entity=sql.Identifier(ENTITY)
+        )
+    )
+
+
+def has_entities(session: Session, model: Model) -> bool:
+    """Whether a row of the model ever said whom it is about."""
+    found = driver(session).execute(
+        "SELECT 1 FROM pg_attribute WHERE attrelid = %s::regclass AND attname = %s", [f"traces.m{model.id:d}", ENTITY]
+    )
+    return found.fetchone() is not None
 
 
 def view_name(model: Model) -> str:

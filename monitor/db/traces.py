@@ -1,6 +1,6 @@
 """Traces in and out: every id to the ledger, the kept rows to the model's table, labels with their revisions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,12 +16,15 @@ from monitor.db.bulk import copy_in, copy_out, driver, to_frame
 from monitor.db.ledger import Keys, enter, keys_of
 from monitor.db.registry import Model, feature_schema, schema_of
 from monitor.db.trace_tables import (
+    ENTITY,
     FIXED,
     column_type,
     columns_for,
     create_trace_tables,
     drop_before,
+    ensure_entities,
     ensure_partitions,
+    has_entities,
     label_table,
     ledger_table,
     trace_table,
@@ -36,6 +39,7 @@ __all__ = [
     "columns_for",
     "create_trace_tables",
     "drop_before",
+    "erase",
     "label_coverage",
     "label_revisions",
     "read_traces",
@@ -84,6 +88,8 @@ def append(
     chosen = new if kept is None else new & kept
     if chosen.any():
         weights = np.ones(len(rows)) if weight is None else weight
+        if rows.entity is not None:
+            ensure_entities(session, model)
         copy_in(connection, trace_table(model), as_table(rows.where(chosen), schema, columns, weights[chosen]))
     return new
 
@@ -96,12 +102,37 @@ def as_table(rows: Batch, schema: Schema, columns: Mapping[str, str], weight: ND
     }  # fmt: skip
     arrays = {name: pa.array(column, from_pandas=True) for name, column in fixed.items() if name != "event_time"}
     arrays["event_time"] = pa.array(rows.event_time).cast(_TIME)
+    if rows.entity is not None:
+        arrays[ENTITY] = pa.array(entity_keys(rows.entity.to_pylist()), pa.string())
     for feature in schema.features:
         column, kind = rows.features.get(feature.name), _ARROW[column_type(feature.kind)]
         arrays[columns[feature.name]] = (
             pa.nulls(len(rows), kind) if column is None else pa.array(column, from_pandas=True)
         )
     return pa.table(arrays)
+
+
+def entity_keys(entities: Sequence[str | None]) -> list[str | None]:
+    """What the table holds in place of a person's name or number: a hash, by which their rows are found."""
+    return [None if entity is None else keys_of([entity]).tobytes().hex() for entity in entities]
+
+
+def erase(session: Session, model: Model, entity: str) -> tuple[int, int]:
+    """Delete the rows about somebody, and their labels; how many of each.
+
+    The ledger keeps the hashes of the rows' ids, so that they do not come in again; counts keep that they were there.
+    """
+    if not has_entities(session, model):
+        return 0, 0
+    connection = driver(session)
+    gone = connection.execute(
+        sql.SQL("DELETE FROM {} WHERE {} = %s RETURNING trace_id").format(trace_table(model), sql.Identifier(ENTITY)),
+        entity_keys([entity]),
+    ).fetchall()
+    labels = connection.execute(
+        sql.SQL("DELETE FROM {} WHERE trace_id = ANY(%s)").format(label_table(model)), [[row[0] for row in gone]]
+    )
+    return len(gone), labels.rowcount
 
 
 def read_traces(

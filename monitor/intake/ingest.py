@@ -22,6 +22,7 @@ from monitor.drift.profile import Profile
 from monitor.governance.audit_chain import canonical_json, sha256
 from monitor.intake.columns import Rows
 from monitor.intake.facts import Facts, facts_of
+from monitor.intake.privacy import with_hashes, without_unstored
 from monitor.intake.sampling import keep
 from monitor.intake.validate import BadRow, Validated, raw_row, validate
 from monitor.windows import floor_to_grid
@@ -61,6 +62,8 @@ def ingest(
     """
     settings = ModelSettings.of(model)
     facts, database_time = facts_of(session, model)
+    if keep_bad:  # what comes from quarantine was hashed before it went there
+        rows = with_hashes(rows, settings.hashed, settings.hash_key)
     found = validate(
         rows,
         facts.schema,
@@ -88,7 +91,8 @@ def ingest(
         )
     keys = keys_of(good.trace_id.to_pylist())
     kept, weight = keep(keys, settings.sampling_rate)
-    new = append(session, model, facts.schema, facts.columns, good, keys=keys, kept=kept, weight=weight)
+    stored = without_unstored(good, settings.unstored)
+    new = append(session, model, facts.schema, facts.columns, stored, keys=keys, kept=kept, weight=weight)
     profiled = _count(session, model, good.where(new), facts, settings.tick)
     return Ingested(
         accepted=int(new.sum()),

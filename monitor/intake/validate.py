@@ -22,7 +22,7 @@ from monitor.schema import FloatArray, Schema
 
 MOST_RAW = 65_536  # bytes of a refused row that are kept
 REQUIRED = ("trace_id", "event_time")
-TOLD = ("version", "score", "prediction")  # what a trace may say beside its features
+TOLD = ("version", "score", "prediction", "entity")  # what a trace may say beside its features
 KNOWN = (*REQUIRED, *TOLD)
 
 
@@ -56,7 +56,7 @@ def validate(rows: Rows, schema: Schema, *, oldest: datetime | None, latest: dat
     """Sort rows out by id, time and whether their values can be stored.
 
     Args:
-        rows: trace_id and event_time, features by name, and where given version, score and prediction.
+        rows: trace_id and event_time, features by name, and where given version, score, prediction and entity.
         oldest: rows before it are no longer kept.
         latest: rows after it are from a clock that is wrong.
         version: what rows that name none were served by.
@@ -74,6 +74,7 @@ def validate(rows: Rows, schema: Schema, *, oldest: datetime | None, latest: dat
     moments = _times(times, oldest, latest, reasons)
     score = _score(told["score"], reasons)
     told["prediction"].refuse_unstorable(reasons)
+    told["entity"].refuse_unstorable(reasons, longest=LONGEST_ID)
     features, unread = _features(
         {name: Taken.of(rows, name) for name in schema.names if name in names}, schema, reasons
     )
@@ -84,6 +85,7 @@ def validate(rows: Rows, schema: Schema, *, oldest: datetime | None, latest: dat
         score=score,
         prediction=told["prediction"].texts(class_text),
         features=features,
+        entity=told["entity"].texts() if "entity" in names else None,
         unread=unread,
     )
     return Validated(

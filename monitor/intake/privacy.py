@@ -1,0 +1,51 @@
+"""What of a row nobody needs to read: hashed before anything else sees it, or counted and not stored."""
+
+import hashlib
+import hmac
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from monitor.batch import Batch
+from monitor.intake.columns import Records, Rows, Taken, frame_of, names_of
+
+HASH_DIGITS = 16  # of a value: 64 bits, enough that no two levels of a feature meet
+
+
+def with_hashes(rows: Rows, hashed: Collection[str], key: str) -> Rows:
+    """The same rows with the values of some fields replaced by keyed hashes: equal values stay equal, no more.
+
+    >>> frame = pd.DataFrame({"city": ["Ulm", "Bonn", "Ulm", None]})
+    >>> told = with_hashes(frame, ["city"], "k")["city"].tolist()
+    >>> told[0] == told[2] != told[1], told[3]
+    (True, None)
+    """
+    names = [name for name in names_of(rows) if name in hashed]
+    if not names:
+        return rows
+    columns = {name: [_hashed(value, key) for value in Taken.of(rows, name).objects] for name in names}
+    if isinstance(rows, Records):
+        return Records({**rows.columns, **columns}, len(rows))
+    if isinstance(rows, pa.Table):
+        for name, values in columns.items():
+            rows = rows.set_column(rows.column_names.index(name), name, pa.array(values, pa.string()))
+        return rows
+    return frame_of(rows).assign(**{name: pd.Series(v, rows.index, dtype=object) for name, v in columns.items()})
+
+
+def without_unstored(batch: Batch, unstored: Collection[str]) -> Batch:
+    """The same rows as they are stored: of some features nothing."""
+    kept: Mapping[str, np.ndarray | pa.Array] = {
+        name: column for name, column in batch.features.items() if name not in unstored
+    }
+    return batch if len(kept) == len(batch.features) else replace(batch, features=kept)
+
+
+def _hashed(value: object, key: str) -> str | None:
+    if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
+        return None
+    text = str(value).encode(errors="backslashreplace")
+    return hmac.new(key.encode(), text, hashlib.sha256).hexdigest()[:HASH_DIGITS]
