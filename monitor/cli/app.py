@@ -26,6 +26,7 @@ from monitor.cli import (
     quarantine,
     report,
     retiring,
+    sampling,
     segments,
     stressing,
     threats,
@@ -44,7 +45,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (demo, platform, look, models, checking, stressing, freezing, privacy, processes, retiring):
+for group in (demo, platform, look, models, checking, stressing, freezing, privacy, processes, retiring, sampling):
     group.register(app)
 app.command()(voting.rollback)
 app.add_typer(database.app, name="db")

@@ -24,7 +24,8 @@ class ModelSettings:
     Times are seconds. The drift detector advances by ticks that divide the window (None: one a window); of few and long
     windows it could not tell drift from season. `positive` is the label of the positive class as text (None:
     regression, or labels are 0 and 1). `limit` is the owner's tolerance in units of the metric (None: the default of
-    `monitor.performance.tolerance`). `sampling_rate` is the share of rows kept as traces; profiles count all.
+    `monitor.performance.tolerance`). `sampling_rate`, `sampling_rows`, `sampling_by` and
+    `sampling_surprise` say which rows are kept as traces (`monitor.intake.sampling.SamplingPlan`); profiles count all.
     `incidents` and `per_days` are the false-alarm budget of feature drift, `overrides` holds a
     `monitor.drift.FeatureOverride` document by feature. `stress_level` is the level that alerts and gates read.
     `nightly_hour` is the hour of the day (UTC, by the clock) at which the long stress tests begin, every
@@ -50,6 +51,9 @@ class ModelSettings:
     positive: str | None = None
     limit: float | None = None
     sampling_rate: float = 1.0
+    sampling_rows: int | None = None
+    sampling_by: str = ""
+    sampling_surprise: float = 0.0
     incidents: float = 1.0
     per_days: float = 365.0
     sensitivity: str = "balanced"

@@ -54,6 +54,8 @@ _FIXED_TYPES = {name: _ARROW[kind.removesuffix(" NOT NULL")] for name, kind in F
 _WITHIN = (
     "t.event_time >= %(start)s AND t.event_time < %(end)s AND (%(version)s::text IS NULL OR t.version = %(version)s)"
 )
+# a chance of its own: neither the one that kept the row nor the order of `limit`
+_THINNED = "AND ('x' || substr(md5(t.trace_id), 17, 8))::bit(32)::bigint / 4294967296.0 < t.weight / %(heaviest)s"
 _LABELS = "{labels} l ON l.trace_id = t.trace_id AND l.superseded_at IS NULL"
 
 
@@ -143,21 +145,26 @@ def read_traces(
     version: str | None = None,
     labelled: bool = False,
     limit: int | None = None,
+    every: bool = False,
 ) -> pd.DataFrame:
-    """The kept rows of a window by (event_time, trace_id): the columns of `append`, and label and label_time.
+    """Rows of a window by (event_time, trace_id): the columns of `append`, and label and label_time.
 
-    With `limit`, the same random choice of rows each time, spread over the window; weights stay those of the sampling.
-    With `labelled`, rows without a label are left out.
+    Rows that were kept with different probabilities are thinned to one probability, the least that there was, so that
+    what is computed from them holds for all rows that came; their weight is 1 / that probability. With `every` all that
+    were kept come, each with its own weight. With `limit`, the same random choice of rows each time, spread over the
+    window. With `labelled`, rows without a label are left out.
     """
     features = feature_schema(session, model)
     schema = schema_of(features)
     types = dict(_FIXED_TYPES)
     types |= {features.columns[feature.name]: _ARROW[column_type(feature.kind)] for feature in schema.features}
     columns = [sql.SQL("t.{}").format(sql.Identifier(name)) for name in types] + [sql.SQL("l.label, l.label_time")]
-    chosen = sql.SQL("SELECT {} FROM {} t {} JOIN " + _LABELS + " WHERE " + _WITHIN).format(
+    heaviest = None if every else _uneven(session, model, window, version)
+    chosen = sql.SQL("SELECT {} FROM {} t {} JOIN " + _LABELS + " WHERE " + _WITHIN + " {}").format(
         sql.SQL(", ").join(columns),
         trace_table(model),
         sql.SQL("" if labelled else "LEFT"),
+        sql.SQL("" if heaviest is None else _THINNED),
         labels=label_table(model),
     )
     if limit is not None:
@@ -166,9 +173,17 @@ def read_traces(
         )
     ordered = sql.SQL('SELECT * FROM ({}) rows ORDER BY event_time, trace_id COLLATE "C"').format(chosen)
     arrow_types = pa.schema([*types.items(), ("label", pa.string()), ("label_time", _TIME)])
-    table = copy_out(driver(session), ordered, _values(window, version), arrow_types)
+    table = copy_out(driver(session), ordered, _values(window, version) | {"heaviest": heaviest}, arrow_types)
     names = {column: name for name, column in features.columns.items()}
-    return to_frame(table.rename_columns([names.get(column, column) for column in table.column_names]))
+    frame = to_frame(table.rename_columns([names.get(column, column) for column in table.column_names]))
+    return frame if heaviest is None else frame.assign(weight=heaviest)
+
+
+def _uneven(session: Session, model: Model, window: Window, version: str | None) -> float | None:
+    """The largest weight of a window's rows, None where all have the same."""
+    weights = sql.SQL("SELECT min(t.weight), max(t.weight) FROM {} t WHERE " + _WITHIN).format(trace_table(model))
+    row = driver(session).execute(weights, _values(window, version)).fetchone()
+    return None if row is None or row[0] == row[1] else float(row[1])
 
 
 def append_labels(session: Session, model: Model, frame: pd.DataFrame) -> int:

@@ -1,7 +1,7 @@
 """What intake has to know of a model for every batch, read anew only when it changed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -10,7 +10,7 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
 from monitor.db.registry import FeatureSchema, Model, Reference, Version, feature_schema, schema_of, versions
-from monitor.drift.profile import Binning
+from monitor.drift.profile import Binning, Profile
 from monitor.schema import Schema
 
 _KEPT: WeakKeyDictionary[Engine, dict[int, "Facts"]] = WeakKeyDictionary()
@@ -28,6 +28,7 @@ class Facts:
     columns: Mapping[str, str]  # the trace column of each feature
     versions: Mapping[str, int]  # ids by name, oldest first
     binnings: Mapping[int | None, Binning]
+    usual: dict[datetime, Profile | None] = field(default_factory=dict)  # counts before a window, once looked up
 
     def serving(self, model: Model) -> str:
         """The version that rows are counted under when they name none: the champion, else the newest."""

@@ -14,7 +14,7 @@ from monitor.batch import Batch
 from monitor.db.audit import record
 from monitor.db.engine import database_now
 from monitor.db.ledger import keys_of
-from monitor.db.profiles import add_profile
+from monitor.db.profiles import add_profile, read_profile
 from monitor.db.quarantine import Quarantined
 from monitor.db.registry import Model, ModelSettings, Version, versions
 from monitor.db.traces import append
@@ -23,9 +23,9 @@ from monitor.governance.audit_chain import canonical_json, sha256
 from monitor.intake.columns import Rows
 from monitor.intake.facts import Facts, facts_of
 from monitor.intake.privacy import with_hashes, without_unstored
-from monitor.intake.sampling import keep
+from monitor.intake.sampling import LOOKED_BACK, SamplingPlan, Usual, keep, probabilities
 from monitor.intake.validate import BadRow, Validated, raw_row, validate
-from monitor.windows import floor_to_grid
+from monitor.windows import Window, floor_to_grid
 
 AHEAD = timedelta(days=1)  # how far past the watermark an event time may lie
 MOST_VERSIONS = 500  # of one model; a producer that invents names must not fill the registry
@@ -90,7 +90,10 @@ def ingest(
             bad=bad,
         )
     keys = keys_of(good.trace_id.to_pylist())
-    kept, weight = keep(keys, settings.sampling_rate)
+    chances = probabilities(
+        good, plan_of(settings), facts.schema, width=settings.width, usual=_usual(session, model, facts)
+    )
+    kept, weight = keep(keys, chances)
     stored = without_unstored(good, settings.unstored)
     new = append(session, model, facts.schema, facts.columns, stored, keys=keys, kept=kept, weight=weight)
     profiled = _count(session, model, good.where(new), facts, settings.tick)
@@ -174,6 +177,32 @@ def _count(session: Session, model: Model, rows: Batch, facts: Facts, width: tim
             profile=Profile.of(part, binning),
         )  # fmt: skip
         counted += len(part)
+    return counted
+
+
+def plan_of(settings: ModelSettings) -> SamplingPlan:
+    """How the owner wants rows to be chosen."""
+    return SamplingPlan(
+        rate=settings.sampling_rate, rows=settings.sampling_rows, by=settings.sampling_by,
+        surprise=settings.sampling_surprise,
+    )  # fmt: skip
+
+
+def _usual(session: Session, model: Model, facts: Facts) -> Usual:
+    """What was counted of the serving version in the windows before one; looked up once a window and process."""
+    version = facts.versions.get(facts.serving(model))
+    binning = facts.binnings.get(version, facts.binnings.get(None))
+
+    def counted(start: datetime) -> Profile | None:
+        if version is None or binning is None:
+            return None
+        if start not in facts.usual:
+            before = Window(start - LOOKED_BACK * ModelSettings.of(model).width, start)
+            facts.usual[start] = read_profile(
+                session, model_id=model.id, version_id=version, binning=binning, window=before
+            )
+        return facts.usual[start]
+
     return counted
 
 

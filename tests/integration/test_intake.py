@@ -105,7 +105,7 @@ def test_a_repeated_batch_counts_once_in_table_ledger_and_profiles(session, mode
 def test_profiles_count_every_row_and_traces_keep_the_chosen_share(session):
     model = add_model(session, sampling_rate=0.25)
     taken = ingest(session, model, FRAME)
-    chosen = FRAME["trace_id"][keep(keys_of(FRAME["trace_id"]), 0.25)[0]]
+    chosen = FRAME["trace_id"][keep(keys_of(FRAME["trace_id"]), np.full(200, 0.25))[0]]
     read = read_traces(session, model, MARCH)
     assert read["trace_id"].tolist() == chosen.tolist()
     assert set(read["weight"]) == {4.0}
@@ -238,3 +238,35 @@ def test_a_day_replayed_in_another_order_with_repeats_is_the_same_day(engine, se
 def digest(session: Session, model: Model) -> str | None:
     row = f"SELECT md5(string_agg(t::text, chr(10) ORDER BY trace_id)) FROM traces.m{model.id} t"
     return session.scalar(text(row))
+
+
+def test_what_is_read_holds_for_all_rows_however_unevenly_they_were_kept(session):
+    """Of app one row in ten is kept, of web every one: what is read has the share that came; `every` has them all."""
+    model = add_model(session, sampling_rows=100_000, sampling_surprise=1.0, sampling_rate=1.0)
+    day = rows(4_000).assign(event_time=pd.date_range(DAY, periods=4_000, freq="1s", tz="UTC"), score=0.9)
+    share = float((day["channel"] == "web").mean())
+    model.settings = ModelSettings(sampling_rate=0.1, sampling_surprise=1.0).to_document()
+    ingest(session, model, day.assign(score=np.where(day["channel"] == "web", 0.5, 0.9)))
+    kept = read_traces(session, model, MARCH, every=True)
+    assert set(kept["weight"]) == {1.0, 10.0}
+    assert (kept["channel"] == "web").mean() > 0.85
+    assert kept["weight"].sum() == pytest.approx(4_000, rel=0.1)
+    thinned = read_traces(session, model, MARCH)
+    assert set(thinned["weight"]) == {10.0}
+    assert (thinned["channel"] == "web").mean() == pytest.approx(share, abs=0.08)
+    limited = read_traces(session, model, MARCH, limit=200)
+    assert (limited["channel"] == "web").mean() == pytest.approx(share, abs=0.12)
+
+
+def test_the_rate_follows_the_rows_of_the_windows_before(session):
+    model = add_model(session, sampling_rows=100)
+    days = [
+        rows(1_000, start=1_000 * d).assign(
+            event_time=pd.date_range(DAY + timedelta(days=d), periods=1_000, freq="1min", tz="UTC")
+        )
+        for d in range(9)
+    ]
+    kept = [ingest(session, model, day).kept for day in days]
+    assert kept[0] == 1_000
+    assert kept[8] == pytest.approx(100, abs=40)
+    assert profile(session, model).rows == 9_000  # type: ignore[union-attr]
