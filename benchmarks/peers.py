@@ -23,6 +23,7 @@ PEERS = {
     "foolbox": ["foolbox==3.3.4", "torch==2.13.0", "numpy==2.4.6"],
     "torchattacks": ["torchattacks==3.5.1", "torch==2.13.0", "numpy==2.4.6"],
     "autoattack": ["pyautoattack==0.2.0", "torch==2.13.0", "numpy==2.4.6"],
+    "datasketches": ["datasketches==5.2.0", "numpy==2.4.6"],
     "moeva": ["pymoo==0.6.2", "torch==2.13.0", "numpy==2.4.6"],
 }
 

@@ -6,6 +6,8 @@ Every batch is new to the processor's caches and branch predictor. Times are pro
 """
 
 import argparse
+import json
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from statistics import median
@@ -15,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.output import Goal, report
+from benchmarks.peers import installed, python
 from monitor.drift import Binning, Profile
 
 FEATURES = 20
@@ -59,15 +62,27 @@ def peers(columns: Sequence[np.ndarray], binning: Binning) -> dict[str, float]:
     }
 
 
+def kll(rows: int, batches: int, seed: int) -> Any:
+    """A KLL sketch a feature, by its own library in its own environment; a sentence where that is not made."""
+    if not installed("datasketches"):
+        return "not made: make peers ARGS=datasketches"
+    arguments = [str(number) for number in (rows, batches, FEATURES, seed)]
+    command = [str(python("datasketches")), "-m", "benchmarks.peer_profile.datasketches", *arguments]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer batches")
-    parser.add_argument("--peers", action="store_true", help="NumPy alone runs always; there are no others yet")
+    parser.add_argument(
+        "--peers", action="store_true", help="beside NumPy, which runs always, KLL sketches of datasketches"
+    )
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     binning = Binning.fit(made(50_000, options.seed))
     figures: dict[str, Any] = {}
     others: dict[str, Any] = {}
+    sketches: dict[str, Any] = {}
     for rows, batches in ((100, 200), (1_000, 100), (10_000, 30), (100_000, 12)):
         count = max(batches // 4, 3) if options.quick else batches
         frames = [made(rows, options.seed + 1 + k) for k in range(count)]
@@ -78,6 +93,8 @@ def main() -> None:
             lambda batch: Profile.of(batch, binning), frames, values
         )
         others[f"{rows} rows, ns a value"] = peers([frame["x0"].to_numpy() for frame in frames], binning)
+        if options.peers:
+            sketches[f"{rows} rows"] = kll(rows, count, options.seed)
     profile = Profile.of(encoded[0], binning)
     figures["merge, µs"] = nanoseconds(lambda _: profile + profile, range(200), 1) / 1_000
     figures["stored, bytes"] = len(profile.to_bytes())
@@ -87,7 +104,7 @@ def main() -> None:
         for rows, most in GOALS.items()
         for value in [figures[f"{rows} rows, ns a value"]]
     ]
-    report("profile", figures, goals=goals, peers={"numpy": others})
+    report("profile", figures, goals=goals, peers={"numpy": others} | ({"datasketches": sketches} if sketches else {}))
 
 
 if __name__ == "__main__":

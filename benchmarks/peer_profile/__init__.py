@@ -1,0 +1,1 @@
+"""Peers of the profile benchmark, run with their own environments."""
