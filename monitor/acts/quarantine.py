@@ -15,7 +15,7 @@ from monitor.db.quarantine import Quarantined, group_of
 from monitor.db.registry import Model
 from monitor.errors import BadInput, SchemaMismatch
 from monitor.governance import Action, Actor, authorize
-from monitor.intake.columns import Records
+from monitor.intake.fields import Records
 from monitor.intake.ingest import ingest
 from monitor.intake.labels import take_labels
 from monitor.intake.validate import BadRow
@@ -44,14 +44,14 @@ class Retaken:
 
 
 def waiting(session: Session, model: Model, *, group: str | None = None, ids: Sequence[int] = ()) -> list[Quarantined]:
-    """Rows of a model that nobody decided on: those of a group of reasons, or of these numbers; at most 5,000.
+    """Rows of a model that nobody decided on: of groups of reasons that begin so, or of these numbers; at most 5,000.
 
     Raises:
         BadInput: there is none.
     """
     chosen = select(Quarantined).where(Quarantined.model_id == model.id, Quarantined.reviewed_at.is_(None))
     if group is not None:
-        chosen = chosen.where(group_of(Quarantined.reason) == group)
+        chosen = chosen.where(group_of(Quarantined.reason).startswith(group, autoescape=True))
     if ids:
         chosen = chosen.where(Quarantined.id.in_(ids))
     rows = list(session.scalars(chosen.order_by(Quarantined.id).limit(MOST_ROWS).with_for_update()))

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
@@ -46,13 +47,17 @@ def api(engine: Engine, artifact_dir: Path | None = None, *, admission: Admissio
     The mounting application owns the engine: a mounted lifespan does not run.
     """
     app = FastAPIOffline(
-        title="Holdfast", redoc_url=None, swagger_ui_parameters={"validatorUrl": None}, summary=__doc__.splitlines()[0]
+        title="Holdfast",
+        redoc_url=None,
+        swagger_ui_parameters={"validatorUrl": None},
+        dependencies=[Depends(HTTPBearer(auto_error=False, description="what `holdfast token create` printed"))],
+        summary=__doc__.splitlines()[0],
     )
     app.state.engine, app.state.artifact_dir = engine, artifact_dir
     app.state.admission = admission or Admission()
     app.add_exception_handler(HoldfastError, _refused)
-    app.include_router(routes)
     app.include_router(ingest.routes)
+    app.include_router(routes)
     app.include_router(evidently.routes)
     app.include_router(deciding.routes)
     app.include_router(outside.routes)

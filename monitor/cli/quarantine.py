@@ -18,7 +18,7 @@ app = typer.Typer(
 )
 
 ReasonOption = Annotated[
-    str | None, typer.Option("--reason", help="Rows refused for this reason, as `list` prints it.", show_default=False)
+    str | None, typer.Option("--reason", help="Rows whose reason begins so, as `list` prints it.", show_default=False)
 ]
 IdOption = Annotated[list[int] | None, typer.Option("--id", help="Rows of these numbers. Repeat.", show_default=False)]
 AllOption = Annotated[bool, typer.Option("--all", help="Every row that waits (5,000 at once).")]

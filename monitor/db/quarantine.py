@@ -24,6 +24,9 @@ class Quarantined(Base):
     decision: Mapped[str | None]
 
 
+_NUMBERS = "(?<!ISO )[0-9]+([-:., ][0-9]+)*"
+
+
 def group_of(reason: "InstrumentedAttribute[str]") -> "ColumnElement[str]":
-    """A reason without what the one row held: rows that have the same one are decided on together."""
-    return func.split_part(func.split_part(reason, ", got", 1), "; there are", 1)
+    """A reason without numbers, and without what the one row held: rows with the same one are decided on together."""
+    return func.regexp_replace(func.split_part(reason, ", got", 1), _NUMBERS, "…", "g")

@@ -60,13 +60,13 @@ def quarantine_groups(session: Session, name: str) -> list[QuarantineGroup]:
 
 
 def quarantine_examples(session: Session, name: str, reason: str, *, most: int = SHOWN) -> list[QuarantinedLine]:
-    """The newest rows of a group."""
+    """The newest rows of the groups whose reason begins so."""
     chosen = (
         select(Quarantined)
         .where(
             Quarantined.model_id == model_named(session, name).id,
             Quarantined.reviewed_at.is_(None),
-            group_of(Quarantined.reason) == reason,
+            group_of(Quarantined.reason).startswith(reason, autoescape=True),
         )
         .order_by(Quarantined.id.desc())
         .limit(most)

@@ -15,7 +15,7 @@ import orjson
 import pyarrow as pa
 
 from monitor.errors import BadInput, TooLarge
-from monitor.intake.columns import Records, Rows
+from monitor.intake.fields import Records, Rows
 from monitor.intake.validate import MOST_RAW, BadRow
 from monitor.schema import MAX_FEATURES
 

@@ -20,8 +20,8 @@ from monitor.db.registry import Model, ModelSettings, Version, versions
 from monitor.db.traces import append
 from monitor.drift.profile import Profile
 from monitor.governance.audit_chain import canonical_json, sha256
-from monitor.intake.columns import Rows
 from monitor.intake.facts import Facts, facts_of
+from monitor.intake.fields import Rows
 from monitor.intake.privacy import with_hashes, without_unstored
 from monitor.intake.sampling import LOOKED_BACK, SamplingPlan, Usual, keep, probabilities
 from monitor.intake.validate import BadRow, Validated, raw_row, validate

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from monitor.db.engine import database_now
 from monitor.db.registry import Model
 from monitor.db.traces import append_labels
-from monitor.intake.columns import Rows
+from monitor.intake.fields import Rows
 from monitor.intake.ingest import latest_time, quarantine
 from monitor.intake.validate import BadRow, validate_labels
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from monitor.batch import Batch
-from monitor.intake.columns import Records, Rows, Taken, frame_of, names_of
+from monitor.intake.fields import Records, Rows, Taken, frame_of, names_of
 
 HASH_DIGITS = 16  # of a value: 64 bits, enough that no two levels of a feature meet
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from monitor.db.engine import database_now
 from monitor.db.registry import Model, model_named
 from monitor.errors import StaleDecision
-from monitor.intake.columns import names_of
+from monitor.intake.fields import names_of
 from monitor.intake.formats import Received
 from monitor.intake.ingest import advance_watermark, ingest, quarantine
 from monitor.intake.labels import take_labels

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from monitor.batch import Batch, Column
 from monitor.errors import SchemaMismatch
-from monitor.intake.columns import LONGEST_ID, Reasons, Rows, Taken, class_text, frame_of, names_of, row_of, written
+from monitor.intake.fields import LONGEST_ID, Reasons, Rows, Taken, class_text, frame_of, names_of, row_of, written
 from monitor.schema import FloatArray, Schema
 
 MOST_RAW = 65_536  # bytes of a refused row that are kept

@@ -60,7 +60,9 @@ def test_rows_that_were_ahead_of_the_clock_can_be_taken_once_somebody_looked(ses
 
 def test_fields_under_other_names_are_taken_under_their_right_ones(session, model):
     send(session, ROWS[0], renamed(ROWS[1]))
-    [group] = quarantine_groups(session, "fraud")
+    send(session, ROWS[2] | {"event_time": "2036-01-01"}, ROWS[3] | {"event_time": "2037-02-03 10:00"})
+    group, late = quarantine_groups(session, "fraud")[::-1]
+    assert (late.reason, late.rows) == ("event_time: expected a time up to …", 2)
     assert group.reason == "trace_id: expected an id"
     found = retake(
         session, model, waiting(session, model, group=group.reason), rename={"id": "trace_id"}, by=OLGA,
