@@ -22,6 +22,7 @@ from monitor.errors import BadInput, HoldfastError
 from monitor.reports.allowed import (
     CATEGORICAL_METHOD,
     NUMERIC_METHOD,
+    OUTCOMES,
     THRESHOLD,
     Method,
     Vocabulary,
@@ -38,7 +39,6 @@ _NOT_KEPT = {  # by module or by name
     "row_test_summary": "descriptors of texts",
     "TextEvals": "descriptors of texts",
 }
-_OUTCOMES = ("classification", "regression")
 FINDINGS, OWN_METHOD, _MOST_DRAWN = "holdfast-findings", "holdfast", 20
 
 
@@ -52,7 +52,7 @@ class _Data:
     categorical: list[str]
     regression: bool
     has_labels: bool
-    positive: str | None
+    positive: str | None  # of two classes; None: several, or values
     empty: list[str]
 
     @classmethod
@@ -71,7 +71,7 @@ class _Data:
         """Whether predictions can be held against labels."""
         if not self.has_labels or PREDICTION not in self.current.columns:
             return False
-        return self.regression or (self.positive is not None and SCORE in self.current.columns)
+        return self.regression or self.positive is None or SCORE in self.current.columns
 
     def run(self, metrics: list[Any], columns: Sequence[str], *, outcome: bool, **said: Any) -> Any:
         """Evidently's snapshot of these columns, and with `outcome` of score, prediction and label."""
@@ -90,12 +90,14 @@ class _Data:
             raise BadInput(str(error)) from error
 
     def _definition(self, columns: list[str], *, judged: bool) -> Any:
-        from evidently import BinaryClassification, DataDefinition, Regression
+        from evidently import BinaryClassification, DataDefinition, MulticlassClassification, Regression
 
         as_numbers = {*self.numerical, SCORE, *((PREDICTION, LABEL) if self.regression else ())}
         tasks: dict[str, Any] = {}
         if judged and self.regression:
             tasks["regression"] = [Regression(target=LABEL, prediction=PREDICTION)]
+        elif judged and self.positive is None:  # of several classes no scores are logged, but of the predicted one
+            tasks["classification"] = [MulticlassClassification(target=LABEL, prediction_labels=PREDICTION)]
         elif judged:
             tasks["classification"] = [
                 BinaryClassification(
@@ -154,7 +156,7 @@ def _presets(word: str, data: _Data, columns: list[str], *, alone: bool) -> Iter
         yield DataSummaryPreset(columns=columns)
     elif not alone and data.is_judged:
         yield RegressionPreset() if data.regression else ClassificationPreset()
-    elif not alone and word in _OUTCOMES:
+    elif not alone and word in OUTCOMES:
         raise BadInput(f"a {word} report needs predictions and labels in the window and in the reference")
 
 
@@ -358,7 +360,7 @@ def _room(chosen: type) -> str:
 
 def _task_of(vocabulary: Vocabulary, spec: MetricSpec) -> str | None:
     room = _room(vocabulary.metrics[spec.name])
-    return room if room in _OUTCOMES else None
+    return room if room in OUTCOMES else None
 
 
 def _trouble(attempt: Callable[[], Any]) -> str | None:
