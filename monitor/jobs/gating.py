@@ -197,7 +197,7 @@ def _why_not_comparable(found: Measurements) -> str | None:
     if any(flag["name"] == _NOTHING_MOVABLE for flag in found.report["audit"]):
         return "no feature is declared mutable, so no attack is possible"
     if _at_level(found)["beyond_reality"]:
-        return f"{found.headline.level} reaches real rows of the other class, so it is shown and does not gate"
+        return f"{found.headline.level} reaches real rows of another class, so it is shown and does not gate"
     return None
 
 
@@ -209,18 +209,19 @@ def _robust_gate(
     if gate.name != "robust_auc_s2":
         return gate
     now = candidate.headline
+    name = {Task.MULTICLASS: "robust_accuracy_s2", Task.REGRESSION: "robust_error_s2"}.get(material.task, gate.name)
     if champion is None:
         why = "the champion has no artefact, so there is nothing to compare it with"
     elif material.task is Task.REGRESSION:
-        return _robust_figure(gate, "robust_error_s2", champion.headline, now, differences)
+        return _robust_figure(gate, name, champion.headline, now, differences)
     elif (found := _why_not_comparable(candidate) or _why_not_comparable(champion)) is not None:
         why = found
     elif material.task is Task.MULTICLASS:
-        return _robust_figure(gate, "robust_accuracy_s2", champion.headline, now, differences)
+        return _robust_figure(gate, name, champion.headline, now, differences)
     else:
         return gate if gate.low is not None else replace(gate, low=now.low, high=now.high)
     return replace(
-        gate, value=now.value, limit=now.value, low=now.low, high=now.high, passed=True,
+        gate, name=name, value=now.value, limit=now.value, low=now.low, high=now.high, passed=True,
         sentence=f"{now.words[0].upper()}{now.words[1:]} at {now.level} is {now.value:.3g}; {why}.",
     )  # fmt: skip
 
