@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -71,7 +72,7 @@ def attach_artefact(tools: Tools, name: str, request: Request, *, by: Actor) -> 
         attach(session, version, manifest, by=by, now=now)
         told = [f"{name} {version.name} has a {manifest.flavour} artefact, sha256 {manifest.sha256[:12]}…"]
         told.append(_agreement(rows.head(SAMPLE_ROWS), scores, labels))
-        measured = baseline_for(loaded, rows, schema, ModelSettings.of(model), task=model.task)
+        measured = _stressed(loaded, rows, schema, model)
         version.baseline = version.baseline | measured
         return [*told, *_tested(measured, schema)]
 
@@ -83,9 +84,23 @@ def registered_anew(session: Session, tools: Tools, model: Model, schema: Schema
         return [f"{model.name} {version.name} has no artefact to stress: holdfast model attach {model.name} FILE"]
     rows = known_rows(session, model, version)
     loaded = load_model(Manifest.from_document(version.manifest), tools.store, tools.factories).under(schema)
-    measured = baseline_for(loaded, rows, loaded.schema, ModelSettings.of(model), task=model.task)
+    measured = _stressed(loaded, rows, loaded.schema, model)
     version.baseline = {name: value for name, value in version.baseline.items() if name not in _OF_THREATS} | measured
     return _tested(measured, schema)
+
+
+def _stressed(loaded: LoadedModel, rows: pd.DataFrame, schema: Schema, model: Model) -> dict[str, Any]:
+    """The stress test at registration; what a model's own library raises on faulty rows is told in a sentence."""
+    try:
+        return baseline_for(loaded, rows, schema, ModelSettings.of(model), task=model.task)
+    except HoldfastError:
+        raise
+    except Exception as error:  # whatever the model's own library raises
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise BadInput(
+            f"expected a model that answers rows with faults, such as missing values, this one fails on them: {first} "
+            "Put an imputer before it"
+        ) from error
 
 
 def _manifest(tools: Tools, rows: pd.DataFrame, schema: Schema, labels: Labels, request: Request) -> Manifest:
