@@ -16,6 +16,7 @@ from monitor.performance.metrics import (
     FloatArray,
     Needs,
     Task,
+    accuracy,
     as_floats,
     brier_rows,
     inputs,
@@ -157,7 +158,7 @@ def _interval(name: str, truth: FloatArray, given: FloatArray, seed: int) -> Int
         case "auroc":
             return intervals.delong(truth, given)[1]
         case "accuracy":
-            return intervals.wilson(float((truth == given).sum()), truth.size)
+            return intervals.wilson(accuracy(truth, given) * truth.size, truth.size)
         case "precision" if (given == 1).any():
             return intervals.wilson(float((truth[given == 1] == 1).sum()), float((given == 1).sum()))
         case "recall":
