@@ -27,12 +27,16 @@ _WEIGHTS = np.array([[2.0, 0.0], [-1.0, 1.7], [-1.0, -1.7]])
 
 @dataclass(frozen=True, kw_only=True)
 class Plans:
-    """From day `turned` on people want the next plan, though they are the same people; `strange` rows want another."""
+    """From day `turned` on people want the next plan, though they are the same people; `strange` rows want another.
+
+    From day `gone` on nobody wants the last plan any more.
+    """
 
     seed: int = 0
     rows: int = 150
     turned: int = 10_000
     strange: int = 0
+    gone: int = 10_000
 
     def day(self, number: int, *, version: str = "v1") -> pd.DataFrame:
         """The rows of a day, with labels and what the service predicted."""
@@ -42,6 +46,8 @@ class Plans:
         wanted = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)
         if number >= self.turned:
             wanted = (wanted + 1) % 3
+        if number >= self.gone:
+            wanted = np.minimum(wanted, 1)
         label = np.array(CLASSES, dtype=object)[wanted]
         label[: self.strange] = "family"
         chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)

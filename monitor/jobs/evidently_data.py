@@ -19,12 +19,10 @@ from monitor.db.registry import (
 from monitor.db.traces import read_traces
 from monitor.errors import BadInput
 from monitor.performance import Labels, Task
-from monitor.performance.metrics import UNKNOWN
 from monitor.reports.sanitise import MAX_ROWS, Sanitised, sanitise
 from monitor.windows import Window
 
 POSITIVE, _NEGATIVE, _HALF = "1", "0", 0.5
-_NONE_OF_THEM = "(none of the classes)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +73,8 @@ def shown(
 def _as_classes(frame: pd.DataFrame, labels: Labels, threshold: float | None) -> pd.DataFrame:
     """Labels and predictions as 1 and 0 in words, where no class was logged by the score; of several by name."""
     label, prediction = (labels.numbers(frame[name]) for name in ("label", "prediction"))
-    if labels.task is Task.MULTICLASS:
-        names: dict[float, str] = {UNKNOWN: _NONE_OF_THEM} | {float(n): name for n, name in enumerate(labels.classes)}
-        said, true = (pd.Series(found, frame.index).map(names) for found in (prediction, label))
+    if labels.task is Task.MULTICLASS:  # it fails on a class that one side alone has: none of ours is none
+        said, true = (pd.Series(labels.texts(found), frame.index, dtype=object) for found in (prediction, label))
         return frame.assign(label=true, prediction=said)
     score = pd.to_numeric(frame["score"], errors="coerce").to_numpy(np.float64)
     by_score = np.where(np.isfinite(score), score > (_HALF if threshold is None else threshold), np.nan)

@@ -5,8 +5,10 @@ import json
 from datetime import timedelta
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
@@ -19,13 +21,20 @@ from monitor.db.engine import database_now, transaction
 from monitor.db.registry import Model, ModelSettings, Version, model_named
 from monitor.db.retraining import Proposal, Shadow
 from monitor.errors import BadInput
+from monitor.intake.ingest import advance_watermark, ingest
+from monitor.intake.labels import ingest_labels
 from monitor.jobs.context import Tools
+from monitor.jobs.evidently_data import shown
 from monitor.jobs.plan import plan_shadows
 from monitor.jobs.worker import Worker
+from monitor.reports.config import EvidentlyConfig, MetricSpec
+from monitor.reports.measure import checked, measure
+from monitor.reports.render import Preset, render
 from monitor.training import RECIPES
+from tests.commands import Commands
 from tests.governed import ADMIN, ANA, BEGIN, DAY, NOW, Governed, alerted, proposed, tools_for
 from tests.several import CLASSES, Plans, register, schema
-from tests.streams import REFERENCE_DAYS, drain_checks, runs_of, serve_days, verdicts
+from tests.streams import REFERENCE_DAYS, drain_checks, runs_of, serve_days, verdicts, window
 
 TURNED = REFERENCE_DAYS + 3
 
@@ -84,9 +93,6 @@ def test_a_label_that_is_none_of_the_classes_counts_as_wrong_and_is_not_lost(eng
 def test_labels_of_one_class_alone_are_too_little_to_judge_by(engine: Engine, tools: Tools):
     register(engine, tools.store)
     with transaction(engine) as session:
-        from monitor.intake.ingest import advance_watermark, ingest
-        from monitor.intake.labels import ingest_labels
-
         rows = Plans().day(REFERENCE_DAYS).assign(label="plus")
         model = model_named(session, "fraud")
         ingest(session, model, rows.drop(columns="label"), source="test")
@@ -166,6 +172,102 @@ def test_a_candidate_learns_the_new_world_passes_gates_and_shadow_and_serves(
         assert approve_promotion(session, proposal, by=ANA, evidence_sha256=proposal.evidence_sha256, now=when)
         promote(session, proposal, by=ANA, now=when)
         assert session.scalars(select(Model)).one().champion_id == proposal.candidate_id
+
+
+def test_a_class_that_the_new_world_lacks_ends_the_proposal_in_a_sentence(engine: Engine, tools: Tools):
+    register(engine, tools.store)
+    serve_days(engine, Plans(gone=TURNED), REFERENCE_DAYS, TURNED + 12)
+    number = approved(engine)
+    assert Worker(tools, "w1", kinds=["retrain"]).run_once()
+    with transaction(engine) as session:
+        proposal = session.get_one(Proposal, number)
+        assert proposal.state == "failed"
+        assert "at least 5 rows of every class to train on, got 0 of premium" in str(proposal.last_error)
+
+
+@pytest.mark.slow
+def test_evidently_shows_the_classes_by_name_and_says_what_it_cannot(engine: Engine, tools: Tools):
+    register(engine, tools.store)
+    serve_days(engine, Plans(strange=10), REFERENCE_DAYS, REFERENCE_DAYS + 1)
+    with transaction(engine) as session:
+        model = model_named(session, "fraud")
+        seen = shown(session, model, session.get_one(Version, model.champion_id), window(REFERENCE_DAYS))
+        specs = [MetricSpec(name="F1ByLabel"), MetricSpec(name="RocAuc")]
+        config = checked(EvidentlyConfig(metrics=tuple(specs)), schema(), task=model.task)
+    assert seen.data is not None
+    found = measure(config, seen.data, regression=seen.regression, positive=seen.positive)
+    assert {f"F1ByLabel[{name}]" for name in CLASSES} <= {result.metric for result in found}
+    (ranked,) = (result for result in found if result.metric == "RocAuc")
+    assert ranked.status == "error"
+    assert "probabilities are available" in ranked.sentence
+    made = render(seen.data, preset=Preset.CLASSIFICATION, positive=seen.positive)
+    metrics = " ".join(metric["metric_name"] for metric in json.loads(made.json)["metrics"])
+    assert all(word in metrics for word in ("Accuracy", "F1ByLabel", "ConfusionMatrix"))
+    with pytest.raises(BadInput, match="a regression report is for regression models; this one does multiclass"):
+        Preset.named("regression", task="multiclass")
+
+
+@pytest.fixture
+def holdfast(database_url: str, tmp_path: Path) -> Commands:
+    return Commands(url=database_url, home=tmp_path)
+
+
+FLAGS = (
+    "--time",
+    "event_time",
+    "--target",
+    "label",
+    "--prediction",
+    "prediction",
+    "--score",
+    "score",
+    "--window",
+    "1d",
+)
+
+
+@pytest.mark.slow
+def test_a_log_of_classes_is_followed_and_its_model_attached_by_name(
+    holdfast: Commands, engine: Engine, tmp_path: Path
+):
+    rows = Plans().days(0, REFERENCE_DAYS + 2)
+    fitted = HistGradientBoostingClassifier(max_iter=20).fit(rows[["amount", "age"]], rows["prediction"])
+    rows.drop(columns=["version", "trace_id"]).assign(prediction=fitted.predict(rows[["amount", "age"]])).to_parquet(
+        tmp_path / "log.parquet"
+    )
+    joblib.dump(fitted, tmp_path / "model.joblib")
+    told = holdfast("watch", tmp_path / "log.parquet", "--model", "plans", *FLAGS, "--mutable", "amount", "--once")
+    assert told.code == 0, told.err
+    assert "the target label is one of 3 classes: basic, plus, premium" in told.err
+    assert "accuracy 0." in told.out
+    with transaction(engine) as session:
+        assert ModelSettings.of(model_named(session, "plans")).classes == list(CLASSES)
+    two = rows[rows["prediction"] != "premium"]
+    joblib.dump(
+        HistGradientBoostingClassifier(max_iter=5).fit(two[["amount"]], two["prediction"]), tmp_path / "two.pkl"
+    )
+    refused = holdfast("model", "attach", "plans", tmp_path / "two.pkl", "--convert")
+    assert (refused.code, refused.out) == (2, "")
+    assert "expected a model for multiclass of basic, plus, premium, two.pkl holds one for binary" in refused.err
+    said = holdfast.well("model", "attach", "plans", tmp_path / "model.joblib", "--convert")
+    assert "it predicts the class that the log says on 100.0% of 2,000 logged rows" in said
+    assert "stress-tested: robust accuracy 0." in said
+    assert "plans                    multiclass" in holdfast.well("model", "list")
+
+
+@pytest.mark.slow
+def test_a_history_without_predictions_is_judged_by_a_model_of_its_classes(holdfast: Commands, tmp_path: Path):
+    rows = Plans(turned=45).days(0, 50).drop(columns=["version", "trace_id", "score", "prediction"])
+    rows.assign(label=rows["label"].map(CLASSES.index)).to_csv(tmp_path / "history.csv", index=False)
+    flags = ("--time", "event_time", "--target", "label", "--window", "1d", "--json")
+    answer = holdfast("backtest", tmp_path / "history.csv", *flags)
+    assert answer.code == 0, answer.err
+    assert "label is one of 3 classes: 0, 1, 2; --task regression if it is a quantity" in answer.err
+    found = json.loads(answer.out)
+    assert (found["task"], found["reference"]["metric"]["name"]) == ("multiclass", "accuracy")
+    late = [window["verdict"] for window in found["windows"] if window["metric"] and window["start"] >= "2026-02-19"]
+    assert set(late) == {"concept_drift"}
+    assert found["reference"]["metric"]["value"] > 0.6
 
 
 def looked(engine: Engine, tools: Tools) -> Shadow:
