@@ -186,7 +186,7 @@ def tick_history(ticks: pd.DataFrame, level: str) -> go.Figure:
             nights["robust"].iloc[-1], line={"color": palette.GREY, "dash": "dash", "width": 1.5},
             annotation_text="last night, on the reference", annotation_position="bottom left",
         )  # fmt: skip
-    figure.update_yaxes(title=f"AUC clean and at {level}", fixedrange=True)
+    figure.update_yaxes(title=f"{' and '.join(dict.fromkeys(ticks['figure']))} clean and at {level}", fixedrange=True)
     figure.update_xaxes(fixedrange=True)
     return framed(figure, 300)
 

@@ -83,6 +83,8 @@ st.caption(
 )
 for check in history.checks:
     states.field(f"Newest {check.kind} check{history.of_whom(check)}", check.words)
+    if check.beside:
+        st.caption(" · ".join(f"{states.plain(name)} {value:.3f}" for name, value in check.beside))
 _ladder(history)
 with st.expander(f"All {len(history.windows)} windows"):
     st.dataframe(

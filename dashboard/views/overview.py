@@ -90,7 +90,9 @@ picked = st.dataframe(
             help="Realised by the version that serves, on labels that have come, 95 % interval"
         ),
         "Trend": st.column_config.LineChartColumn(help="The realised metric of the last 30 windows", width=90),
-        "Robust": st.column_config.NumberColumn(help="Robust AUC of the newest stress test", format="%.3f"),
+        "Robust": st.column_config.NumberColumn(
+            help="Robust AUC, of several classes robust accuracy, of the newest stress test", format="%.3f"
+        ),
         "Data": st.column_config.TextColumn(help="Faults in the newest window's data"),
         "Alerts": st.column_config.NumberColumn(help="Pages and tickets that are open", width=60),
         "Data until": st.column_config.DatetimeColumn(format="D MMM, HH:mm", timezone=times.zone_name()),

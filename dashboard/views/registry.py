@@ -58,7 +58,8 @@ def _lineage(page: RegistryPage, entry: VersionEntry) -> None:
         states.field("Data", f"{rows}sha256 {entry.snapshot_sha256[:16]}…" if entry.snapshot_sha256 else "not recorded")
         states.field("Weights", f"sha256 {entry.weights_sha256[:16]}…" if entry.weights_sha256 else "no artefact")
         states.field("Manifest", f"sha256 {entry.manifest_sha256[:16]}…")
-        robust = f", robust AUC {entry.robust_auc:.3f}" if entry.robust_auc is not None else ""
+        known = {"robust AUC": entry.robust_auc, "robust accuracy": entry.robust_accuracy}
+        robust = "".join(f", {words} {value:.3f}" for words, value in known.items() if value is not None)
         states.field("At registration", f"{_metric(entry) or 'not measured'}{robust}")
     _links(page, entry)
 

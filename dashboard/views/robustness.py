@@ -58,9 +58,9 @@ def _band(shown: CampaignView, candidate: CampaignView | None) -> None:
         )
     else:
         st.caption("Squares: the best attack that was found (95 % interval). This model has no certificate below them.")
-    st.caption(
-        "Robust AUC is the AUC of worst-case scores. Compare with the best constant predictor: no attack moves it."
-    )
+    by_auc = any(level.robust_auc is not None for level in shown.levels)
+    told = "Robust AUC is the AUC of worst-case scores. " if by_auc else ""
+    st.caption(f"{told}Compare with the best constant predictor: no attack moves it.")
 
 
 def _levels(shown: CampaignView, gate: str) -> None:

@@ -15,6 +15,7 @@ from monitor.db.traces import columns_for, create_trace_tables
 from monitor.errors import BadInput, StaleDecision
 from monitor.governance import POLICY, Action, Actor, authorize
 from monitor.governance.audit_chain import canonical_json, sha256
+from monitor.performance import check_classes
 from monitor.schema import Schema
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
@@ -28,10 +29,11 @@ def register_model(
 
     Raises:
         NotAllowed: `by` may not register models.
-        BadInput: the name, task or tier is unusable, or the name is taken.
+        BadInput: the name, task, classes or tier is unusable, or the name is taken.
     """
     authorize(by, Action.REGISTER)
     _check_declaration(session, name, task, tier)
+    check_classes(settings.classes, task)
     model = Model(name=name, owner=owner, task=task, tier=tier, solo=solo, settings=settings.to_document())
     session.add(model)
     session.flush()

@@ -1,12 +1,14 @@
 """Black boxes: scikit-learn by skops, ONNX by onnxruntime, XGBoost by its own format. Each becomes rows → scores."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from monitor.errors import BadInput, SchemaMismatch, UnsafeArtefact
+from monitor.performance import Labels
+from monitor.performance.metrics import UNKNOWN
 from monitor.robustness.target import Task
 from monitor.schema import FloatArray, Schema
 
@@ -34,14 +36,48 @@ TRUSTED = frozenset(
 )
 
 
-def sklearn_score(data: bytes, schema: Schema, task: Task, trusted: Iterable[str] = TRUSTED) -> Score:
-    """Scores of the estimator in a skops file. It is handed a frame with the schema's real names and levels."""
+def sklearn_score(
+    data: bytes, schema: Schema, task: Task, classes: Sequence[str] = (), trusted: Iterable[str] = TRUSTED
+) -> Score:
+    """Scores of the estimator in a skops file. It is handed a frame with the schema's real names and levels.
+
+    Of several classes its columns are put in the order of `classes`, by the names that it was fitted with.
+    """
     fitted = sklearn_estimator(data, trusted)
+    order = columns_in_order(getattr(fitted, "classes_", ()), classes)
 
     def score(rows: FloatArray) -> FloatArray:
-        return estimator_scores(fitted, schema.decode(rows), task)
+        found = estimator_scores(fitted, schema.decode(rows), task)
+        return found if order is None else found[:, order]
 
     return score
+
+
+def columns_in_order(known: Iterable[object], classes: Sequence[str]) -> list[int] | None:
+    """Which of a model's outputs stands for each class, by the model's own names of them; None: they are as they come.
+
+    Raises:
+        BadInput: the model lacks a class, or knows one that is none of `classes`.
+
+    >>> columns_in_order(["b", "a", "c"], ["a", "b", "c"]), columns_in_order([0, 1, 2], ["a", "b", "c"])
+    ([1, 0, 2], [0, 1, 2])
+    """
+    names = [getattr(name, "item", lambda name=name: name)() for name in known]
+    if not classes or not names:
+        return None
+    if names == list(range(len(classes))) and not {"0", "1"} & set(classes):  # it learned the numbers of the classes
+        return names
+    places = Labels.several(classes).numbers(pd.Series(names, dtype=object)).tolist()
+    lacking = [name for place, name in enumerate(classes) if place not in places]
+    strange = [str(name) for name, place in zip(names, places, strict=True) if place == UNKNOWN]
+    if lacking or strange:
+        raise BadInput(
+            f"expected a model of the classes {', '.join(classes)}; this one "
+            + " and ".join(
+                f"{verb} {', '.join(found)}" for verb, found in (("lacks", lacking), ("also knows", strange)) if found
+            )
+        )
+    return [places.index(place) for place in range(len(classes))]
 
 
 def sklearn_estimator(data: bytes, trusted: Iterable[str] = TRUSTED) -> Any:
@@ -73,8 +109,11 @@ def estimator_scores(fitted: Any, frame: pd.DataFrame, task: Task) -> FloatArray
     return np.asarray(predict(frame[list(names)]), dtype=np.float64)
 
 
-def onnx_score(data: bytes, schema: Schema) -> Score:
-    """Scores of an ONNX model: one input of encoded rows (n, d), or one input (n, 1) a feature with its name."""
+def onnx_score(data: bytes, schema: Schema, classes: Sequence[str] = ()) -> Score:
+    """Scores of an ONNX model: one input of encoded rows (n, d), or one input (n, 1) a feature with its name.
+
+    Probabilities that it gives by name of a class are put in the order of `classes`.
+    """
     import onnxruntime
 
     try:
@@ -88,7 +127,7 @@ def onnx_score(data: bytes, schema: Schema) -> Score:
 
     def score(rows: FloatArray) -> FloatArray:
         feed = _matrix(inputs[0], rows) if len(inputs) == 1 and lacking else _columns(inputs, schema.decode(rows))
-        return _plain_scores(session.run([last], feed)[0])
+        return _plain_scores(session.run([last], feed)[0], classes)
 
     return score
 
@@ -143,8 +182,10 @@ def _columns(inputs: Any, frame: pd.DataFrame) -> dict[str, Any]:
     return feed
 
 
-def _plain_scores(output: Any) -> FloatArray:
+def _plain_scores(output: Any, classes: Sequence[str]) -> FloatArray:
     """Tensors as they are; a list of {class: probability} with the classes in order."""
     if isinstance(output, list):
-        return np.array([[row[key] for key in sorted(row)] for row in output], dtype=np.float64)
+        names = sorted(output[0]) if output else []
+        order = columns_in_order(names, classes) or list(range(len(names)))
+        return np.array([[row[names[place]] for place in order] for row in output], dtype=np.float64)
     return np.asarray(output, dtype=np.float64)

@@ -1,6 +1,6 @@
 """From a manifest to a model that scores encoded rows. Hashes are checked first, and no file can run its own code."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,7 +46,7 @@ class LoadedModel:
     def predict_score(self, rows: FloatArray) -> FloatArray:
         """The probability of the positive class (n,), of each class (n, k), or the value (n,)."""
         scores = np.asarray(self.score(np.asarray(rows, dtype=np.float64)), dtype=np.float64)
-        return _checked(scores, self.task)
+        return _checked(scores, self.task, self.manifest.classes)
 
     def predict_proba(self, rows: FloatArray, /) -> FloatArray:
         """The same, for classification, as scikit-learn calls it."""
@@ -76,8 +76,8 @@ def load_model(
         module = _torch_module(manifest, data, factories)
         return LoadedModel(manifest=manifest, schema=schema, module=module, score=_torch_score(module, manifest.task))
     makers: dict[Flavour, Callable[[], Score]] = {
-        Flavour.SKLEARN: lambda: estimator.sklearn_score(data, schema, manifest.task, trusted),
-        Flavour.ONNX: lambda: estimator.onnx_score(data, schema),
+        Flavour.SKLEARN: lambda: estimator.sklearn_score(data, schema, manifest.task, manifest.classes, trusted),
+        Flavour.ONNX: lambda: estimator.onnx_score(data, schema, manifest.classes),
         Flavour.XGBOOST: lambda: estimator.xgboost_score(data, schema),
     }
     return LoadedModel(manifest=manifest, schema=schema, module=None, score=makers[found]())
@@ -108,9 +108,14 @@ def _torch_score(module: nn.Module, task: Task) -> Score:
     return score
 
 
-def _checked(scores: NDArray[Any], task: Task) -> FloatArray:
-    """(n,) of the positive class from (n, 1) or (n, 2); probabilities must be such."""
-    if scores.ndim == 2 and (task is not Task.MULTICLASS or scores.shape[1] == 1):
+def _checked(scores: NDArray[Any], task: Task, classes: Sequence[str]) -> FloatArray:
+    """(n,) of the positive class from (n, 1) or (n, 2), (n, k) of several; probabilities must be such."""
+    if task is Task.MULTICLASS:
+        wanted = len(classes) or (scores.shape[1] if scores.ndim == 2 else 0)
+        if scores.ndim != 2 or scores.shape[1] != wanted:
+            named = f"each of {len(classes)} classes ({', '.join(classes)})" if classes else "each class"
+            raise BadInput(f"expected a probability of {named} a row, got outputs of shape {scores.shape}")
+    elif scores.ndim == 2:
         if task is Task.REGRESSION and scores.shape[1] != 1:
             raise BadInput(f"expected one value a row, got outputs of shape {scores.shape}")
         scores = scores[:, -1]

@@ -33,7 +33,10 @@ class StoredFile(BaseModel):
 
 
 class Manifest(BaseModel):
-    """One immutable version. `factory` and `settings` build a torch module; `provenance` says how it was trained."""
+    """One immutable version. `factory` and `settings` build a torch module; `provenance` says how it was trained.
+
+    `classes` are the several classes in the order of its outputs, empty for other tasks.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -41,6 +44,7 @@ class Manifest(BaseModel):
     files: dict[str, StoredFile] = Field(default_factory=dict)
     feature_schema: dict[str, Any]
     task: Task
+    classes: tuple[str, ...] = ()
     factory: str | None = None
     settings: dict[str, Any] = Field(default_factory=dict)
     preprocessing: dict[str, Any] = Field(default_factory=dict)
@@ -71,8 +75,8 @@ class Manifest(BaseModel):
             raise BadInput(f"expected a manifest with flavour, files, feature_schema and task: {error}") from None
 
     def to_document(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return self.model_dump(mode="json")
+        """As plain JSON values; without a list of classes where there is none, so that older hashes hold."""
+        return self.model_dump(mode="json", exclude=None if self.classes else {"classes"})
 
     @property
     def schema_of_features(self) -> Schema:

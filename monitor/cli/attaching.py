@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,7 @@ from monitor.governance.roles import Actor
 from monitor.jobs.context import Tools
 from monitor.jobs.stress import baseline_for
 from monitor.jobs.stress_child import Headline
+from monitor.performance import Labels
 from monitor.robustness.target import Task
 from monitor.schema import FloatArray, Schema
 from monitor.training.networks import TABULAR
@@ -63,13 +65,14 @@ def attach_artefact(tools: Tools, name: str, request: Request, *, by: Actor) -> 
         if request.mutable is not None:
             schema = declare_mutable(session, model, request.mutable, by=by, now=now)
         rows = known_rows(session, model, version)
-        manifest = _manifest(tools, rows, schema, model.task, request)
+        labels = ModelSettings.of(model).labels(model.task)
+        manifest = _manifest(tools, rows, schema, labels, request)
         loaded = load_model(manifest, tools.store, tools.factories)
         scores = _scores(loaded, schema, rows.head(SAMPLE_ROWS), request.path)
         attach(session, version, manifest, by=by, now=now)
         told = [f"{name} {version.name} has a {manifest.flavour} artefact, sha256 {manifest.sha256[:12]}…"]
-        told.append(_agreement(rows.head(SAMPLE_ROWS), scores, model.task))
-        measured = baseline_for(loaded, rows, schema, ModelSettings.of(model), task=model.task)
+        told.append(_agreement(rows.head(SAMPLE_ROWS), scores, labels))
+        measured = _stressed(loaded, rows, schema, model)
         version.baseline = version.baseline | measured
         return [*told, *_tested(measured, schema)]
 
@@ -81,23 +84,41 @@ def registered_anew(session: Session, tools: Tools, model: Model, schema: Schema
         return [f"{model.name} {version.name} has no artefact to stress: holdfast model attach {model.name} FILE"]
     rows = known_rows(session, model, version)
     loaded = load_model(Manifest.from_document(version.manifest), tools.store, tools.factories).under(schema)
-    measured = baseline_for(loaded, rows, loaded.schema, ModelSettings.of(model), task=model.task)
+    measured = _stressed(loaded, rows, loaded.schema, model)
     version.baseline = {name: value for name, value in version.baseline.items() if name not in _OF_THREATS} | measured
     return _tested(measured, schema)
 
 
-def _manifest(tools: Tools, rows: pd.DataFrame, schema: Schema, task: str, request: Request) -> Manifest:
+def _stressed(loaded: LoadedModel, rows: pd.DataFrame, schema: Schema, model: Model) -> dict[str, Any]:
+    """The stress test at registration; what a model's own library raises on faulty rows is told in a sentence."""
+    try:
+        return baseline_for(loaded, rows, schema, ModelSettings.of(model), task=model.task)
+    except HoldfastError:
+        raise
+    except Exception as error:  # whatever the model's own library raises
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise BadInput(
+            f"expected a model that answers rows with faults, such as missing values, this one fails on them: {first} "
+            "Put an imputer before it"
+        ) from error
+
+
+def _manifest(tools: Tools, rows: pd.DataFrame, schema: Schema, labels: Labels, request: Request) -> Manifest:
     if request.convert:
         converted = convert_sklearn(request.path, schema.conform(rows).head(SAMPLE_ROWS))
-        if converted.task is not Task(task):
-            raise BadInput(f"expected a model for {task}, {request.path.name} holds one for {converted.task}")
-        return attach_converted(converted, tools.store, schema=schema)
+        if converted.task is not Task(labels.task):
+            wanted = f"{labels.task} of {', '.join(labels.classes)}" if labels.classes else str(labels.task)
+            raise BadInput(f"expected a model for {wanted}, {request.path.name} holds one for {converted.task}")
+        return attach_converted(converted, tools.store, schema=schema, classes=labels.classes)
     if request.factory is not None and request.factory not in tools.factories:
         raise BadInput(
             f"expected a factory that the settings allow ({', '.join(sorted(tools.factories))}), "
             f'got {request.factory}: add factories = ["{request.factory}"] to holdfast.toml'
         )
-    kept = attach_file(request.path, tools.store, schema=schema, task=task, factory=request.factory or TABULAR)
+    kept = attach_file(
+        request.path, tools.store, schema=schema, task=labels.task, factory=request.factory or TABULAR,
+        classes=labels.classes,
+    )  # fmt: skip
     if (kept.flavour is Flavour.TORCH) != (request.factory is not None):
         raise BadInput(
             f"expected safetensors together with the factory that builds their network, got {kept.flavour} "
@@ -136,7 +157,8 @@ def _scores(model: LoadedModel, schema: Schema, rows: pd.DataFrame, path: Path) 
         raise SchemaMismatch(
             f"expected a model that scores rows of {', '.join(schema.names)}, {path.name} fails on them: {first}"
         ) from error
-    if scores.shape != (len(rows),) or not np.isfinite(scores).all():
+    fits = len(scores) == len(rows) and scores.ndim == (2 if model.task is Task.MULTICLASS else 1)
+    if not fits or not np.isfinite(scores).all():
         raise SchemaMismatch(
             f"expected a finite score for each of {len(rows):,} rows, got shape {scores.shape} with "
             f"{int(np.isfinite(scores).sum()):,} finite values from {path.name}"
@@ -144,9 +166,11 @@ def _scores(model: LoadedModel, schema: Schema, rows: pd.DataFrame, path: Path) 
     return scores
 
 
-def _agreement(rows: pd.DataFrame, scores: FloatArray, task: str) -> str:
+def _agreement(rows: pd.DataFrame, scores: FloatArray, labels: Labels) -> str:
     """Whether the file is the model that wrote the log."""
-    classifies = Task(task) is not Task.REGRESSION
+    if scores.ndim == 2:
+        return _same_classes(labels.numbers(rows["prediction"]), scores)
+    classifies = Task(labels.task) is not Task.REGRESSION
     logged = pd.to_numeric(rows["score"], errors="coerce").to_numpy(np.float64)
     if not classifies and not np.isfinite(logged).any():
         logged = pd.to_numeric(rows["prediction"], errors="coerce").to_numpy(np.float64)
@@ -160,6 +184,20 @@ def _agreement(rows: pd.DataFrame, scores: FloatArray, task: str) -> str:
     return (
         f"CAUTION: its scores differ from the log's, by {np.median(apart):.3g} in the median of {known.sum():,} rows: "
         "is it the version that serves?"
+    )
+
+
+def _same_classes(logged: FloatArray, scores: FloatArray) -> str:
+    """Of several classes the log says which one was predicted."""
+    known = np.isfinite(logged)
+    if not known.any():
+        return "the log holds no predicted classes to compare with its own"
+    same = float(np.mean(scores[known].argmax(axis=1) == logged[known]))
+    if same > 0.99:
+        return f"it predicts the class that the log says on {same:.1%} of {known.sum():,} logged rows"
+    return (
+        f"CAUTION: it predicts the class that the log says on {same:.1%} of {known.sum():,} rows alone: "
+        "is it the version that serves, and are its outputs in the order of the classes?"
     )
 
 

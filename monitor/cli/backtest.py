@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from monitor.artifacts import Store
@@ -36,6 +37,8 @@ from monitor.intake.ingest import advance_watermark, ingest
 from monitor.intake.labels import ingest_labels
 from monitor.jobs.context import Tools
 from monitor.jobs.worker import drain
+from monitor.performance import Task
+from monitor.schema import FloatArray
 from monitor.settings import Settings
 from monitor.windows import Window
 
@@ -149,7 +152,7 @@ def _new_messages(
 
 
 def model_settings(history: History, *, policy: bool) -> ModelSettings:
-    """What a history says of its model: window, positive class, how late labels come."""
+    """What a history says of its model: window, classes, how late labels come."""
     delay = timedelta(0)
     if _is_delayed(history):
         lag = history.rows["label_time"] - history.rows["event_time"]
@@ -159,6 +162,7 @@ def model_settings(history: History, *, policy: bool) -> ModelSettings:
         tick_seconds=int(history.tick.total_seconds()),
         label_delay_seconds=int(delay.total_seconds()),
         positive=history.positive,
+        classes=list(history.classes),
         policy=policy,
     )
 
@@ -209,10 +213,20 @@ def _with_scores(
     scored = rows.copy()
     later = (rows["event_time"] >= fit_on[-1].end).to_numpy()
     values = artefact.model.predict_score(history.schema.encode(rows[later]))
-    column = "score" if history.task == "classification" else "prediction"
-    scored[column] = np.nan
-    scored.loc[later, column] = values
-    if column == "prediction":
-        scored[column] = scored[column].map(lambda value: None if pd.isna(value) else repr(float(value))).astype(object)
+    for column, said in _as_logged(values, history).items():
+        scored[column] = None if said.dtype == object else np.nan
+        scored.loc[later, column] = said
     prepared = replace(history, rows=scored)
     return prepared, prepared.within(Window(judge_on[0].start, judge_on[-1].end)), artefact
+
+
+def _as_logged(values: FloatArray, history: History) -> dict[str, NDArray[Any]]:
+    """What a service would log of a model's answers: a score, a value as text, or a class with its probability."""
+    match Task(history.task):
+        case Task.CLASSIFICATION:
+            return {"score": values}
+        case Task.MULTICLASS:
+            classes = np.array(history.classes, dtype=object)
+            return {"prediction": classes[values.argmax(axis=1)], "score": values.max(axis=1)}
+        case Task.REGRESSION:
+            return {"prediction": np.array([repr(float(value)) for value in values], dtype=object)}

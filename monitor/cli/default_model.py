@@ -7,8 +7,10 @@ from numpy.typing import NDArray
 from monitor.artifacts import Store, attach_trained, load_model
 from monitor.cli.enroll import Artefact
 from monitor.cli.history import History
+from monitor.performance import Labels, Task
 from monitor.schema import FloatArray, Schema
 from monitor.training import train
+from monitor.training.checks import MIN_OF_A_CLASS
 
 MOST_ROWS = 40_000  # more do not make a stand-in better
 
@@ -18,22 +20,19 @@ def train_default(rows: pd.DataFrame, history: History, store: Store, *, seed: i
     known = rows[rows["label"].notna()]
     if len(known) > MOST_ROWS:
         known = known.sample(MOST_ROWS, random_state=seed).sort_index()
-    if history.task == "regression":
-        target = known["label"].to_numpy(np.float64)
-    else:
-        target = (known["label"] == history.positive).to_numpy(np.float64)
-    return train_and_store(
-        history.schema.encode(known), target, history.schema, task=history.task, store=store, seed=seed
-    )
+    labels = Labels(task=Task(history.task), positive=history.positive, classes=history.classes)
+    target = labels.numbers(known["label"])
+    labels.require_every_class(target, least=MIN_OF_A_CLASS)
+    return train_and_store(history.schema.encode(known), target, history.schema, labels=labels, store=store, seed=seed)
 
 
 def train_and_store(
-    rows: FloatArray, target: NDArray[np.float64], schema: Schema, *, task: str, store: Store, seed: int
+    rows: FloatArray, target: NDArray[np.float64], schema: Schema, *, labels: Labels, store: Store, seed: int
 ) -> Artefact:
     """Train the standard recipe, keep the weights in the store, and load them back as a service would.
 
     A feature that looks like the label is told of beside the results, and does not end a backtest.
     """
-    trained = train(rows, target, schema, task=task, recipe="standard", seed=seed, allow_leaks=schema.names)
-    manifest = attach_trained(trained, store, schema=schema)
+    trained = train(rows, target, schema, task=labels.task, recipe="standard", seed=seed, allow_leaks=schema.names)
+    manifest = attach_trained(trained, store, schema=schema, classes=labels.classes)
     return Artefact(manifest=manifest, model=load_model(manifest, store))

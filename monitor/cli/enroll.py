@@ -74,7 +74,8 @@ def enroll(session: Session, enrolment: Enrolment, *, by: Actor, now: datetime, 
     registry.set_champion(session, model, version, by=by, now=now)
     if not enrolment.windows:  # too few to say what is normal; the platform learns it from traffic
         return model, version
-    schema = with_predictions(enrolment.schema, pd.concat([frame for _, frame in enrolment.windows]))
+    rows = pd.concat([frame for _, frame in enrolment.windows])
+    schema = with_predictions(enrolment.schema, rows, several=bool(enrolment.settings.classes))
     reference = Reference.fit(
         [(window, frame[list(schema.names)]) for window, frame in enrolment.windows], schema=schema
     )

@@ -1,6 +1,6 @@
 """A person's own file, read as the history of a model: which column is what, what was normal, what to leave out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from monitor.cli.meaning import meaning_of
 from monitor.db.trace_tables import RESERVED
 from monitor.drift import likely_leaks, time_proxies, unique_columns, year_columns
 from monitor.drift.reference import MIN_WINDOW_ROWS
@@ -24,12 +25,11 @@ REFERENCE_SHARE = 0.3
 CLOCK_STEP = timedelta(days=7)  # at most: a wider step hides a column that follows months or seasons
 LEAST_REFERENCE_ROWS = 1_000
 LEAST_REFERENCE_WINDOWS = 4
-MANY_VALUES = 20  # a numeric target with more distinct values is a quantity, not a class
 
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """Which column is what, as a person says it on the command line."""
+    """Which column is what, as a person says it on the command line, and the task where its values do not say it."""
 
     time: tuple[str, ...]
     target: str | None = None
@@ -38,6 +38,7 @@ class Columns:
     id: str | None = None
     label_time: str | None = None
     drop: tuple[str, ...] = ()
+    task: str | None = None
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> "Columns":
@@ -54,13 +55,15 @@ class History:
     """Rows in order of time, with everything that monitoring needs to know about them.
 
     `rows` has `trace_id`, `event_time` and the features; `label`, `label_time`, `prediction` (text) and `score` where
-    the file has them. `notes` are sentences for the person.
+    the file has them; a score is the probability of the positive class, of several classes that of the predicted one.
+    `notes` are sentences for the person.
     """
 
     rows: pd.DataFrame
     schema: Schema
     task: str
     positive: str | None
+    classes: tuple[str, ...]
     width: timedelta
     reference: Window
     end: datetime
@@ -120,13 +123,13 @@ def understand(
     """Find out what a frame says of a model: its task, schema, windows and reference. `name` makes ids where none are.
 
     Raises:
-        BadInput: a named column that is not there, times that cannot be read, a target that is empty, constant or of
-            one class.
+        BadInput: a named column that is not there, times that cannot be read, a target that is empty, constant, or not
+            what it was said to be.
         NotEnoughData: the reference is shorter than the minimum.
     """
     _require_columns(frame, columns)
     rows, dropped = _roles(frame, columns, seed=name)
-    task, positive = _task(rows["label"], columns) if columns.target else ("classification", None)
+    meaning = meaning_of(rows, columns)
     width = _width(rows["event_time"], window)
     reference, end = _reference(rows["event_time"], width, reference_until)
     within = rows[rows["event_time"].between(reference.start, reference.end, inclusive="left")]
@@ -146,12 +149,13 @@ def understand(
     history = History(
         rows=pd.concat([rows, schema.conform(features)], axis=1).reset_index(drop=True),
         schema=schema,
-        task=task,
-        positive=positive,
+        task=str(meaning.task),
+        positive=meaning.positive,
+        classes=meaning.classes,
         width=width,
         reference=reference,
         end=end,
-        notes=tuple(dropped),
+        notes=(*dropped, *meaning.notes),
         ignored=ignored,
         leaks=_leaks(features.loc[within.index], within),
     )
@@ -228,33 +232,6 @@ def _scores(column: "pd.Series[Any]", name: str) -> "pd.Series[float]":
             "use --prediction for a class or a value"
         )
     return scores
-
-
-def _task(labels: "pd.Series[Any]", columns: Columns) -> tuple[str, str | None]:
-    """Classification or regression, and which class is the positive one."""
-    present = labels.dropna()
-    if present.empty:
-        raise BadInput(f"expected values in the target {columns.target}, every one is missing")
-    distinct = sorted(present.unique())
-    if len(distinct) == 1:
-        raise BadInput(f"expected a target that varies, {columns.target} is always {distinct[0]!r}")
-    numeric = pd.to_numeric(present, errors="coerce")
-    if columns.score is None and numeric.notna().all() and len(distinct) > MANY_VALUES:
-        return "regression", None
-    if len(distinct) == 2:
-        return "classification", _positive(distinct)
-    raise BadInput(
-        f"expected two classes or a number in the target {columns.target}, got {len(distinct)} classes "
-        f"({', '.join(distinct[:5])} …): judge one class against the rest"
-    )
-
-
-def _positive(distinct: Sequence[str]) -> str:
-    """Of two labels the one that says yes: 1, true, yes, up, …; else the later in the alphabet."""
-    for label in distinct:
-        if label.lower() in {"1", "true", "yes", "y", "positive", "up", "fraud", "bad", "churn", "default"}:
-            return label
-    return distinct[-1]
 
 
 def _width(times: "pd.Series[Any]", window: str) -> timedelta:

@@ -20,7 +20,20 @@ PredictionOption = Annotated[
     str | None, typer.Option("--prediction", help="The model's class or value.", show_default=False)
 ]
 ScoreOption = Annotated[
-    str | None, typer.Option("--score", help="The model's probability of the positive class.", show_default=False)
+    str | None,
+    typer.Option(
+        "--score",
+        help="The model's probability of the positive class; of several classes, of the predicted one.",
+        show_default=False,
+    ),
+]
+TaskOption = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        help="classification (two classes), multiclass or regression; default: what the target looks like.",
+        show_default=False,
+    ),
 ]
 DropOption = Annotated[str | None, typer.Option("--drop", help="Columns to leave out: a,b,c.", show_default=False)]
 IdOption = Annotated[str | None, typer.Option("--id", help="The row's id.", show_default=False)]
@@ -55,6 +68,7 @@ def columns_from(
     identifier: str | None,
     label_time: str | None,
     drop: str | None,
+    task: str | None,
 ) -> "Columns":
     from monitor.cli.history import Columns
 
@@ -66,6 +80,7 @@ def columns_from(
         id=identifier,
         label_time=label_time,
         drop=names(drop),
+        task=task,
     )
 
 
@@ -78,6 +93,7 @@ def backtest(
     drop: DropOption = None,
     identifier: IdOption = None,
     label_time: LabelTimeOption = None,
+    task: TaskOption = None,
     window: WindowOption = "auto",
     reference_until: UntilOption = None,
     as_json: JsonOption = False,
@@ -94,7 +110,7 @@ def backtest(
     from monitor.cli.history import read_history
 
     torch.set_num_threads(2)
-    columns = columns_from(time, target, prediction, score, identifier, label_time, drop)
+    columns = columns_from(time, target, prediction, score, identifier, label_time, drop, task)
     history = read_history(file, columns, window=window, reference_until=reference_until)
     for sentence in history.sentences:
         say(sentence)

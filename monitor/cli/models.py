@@ -90,6 +90,7 @@ def watch(
     drop: look.DropOption = None,
     identifier: look.IdOption = None,
     label_time: look.LabelTimeOption = None,
+    task: look.TaskOption = None,
     window: look.WindowOption = "auto",
     reference_until: UntilOption = None,
     mutable: MutableOption = None,
@@ -103,12 +104,12 @@ def watch(
 
     if not model:
         raise BadInput("expected the model's name: --model NAME")
-    others = (target, prediction, score, drop, identifier, label_time)
+    others = (target, prediction, score, drop, identifier, label_time, task)
     if time is None and any(other is not None for other in others):
         raise BadInput("expected --time together with the other columns: all of them are said once, the first time")
     columns = None
     if time is not None:
-        columns = look.columns_from(time, target, prediction, score, identifier, label_time, drop)
+        columns = look.columns_from(time, target, prediction, score, identifier, label_time, drop, task)
     flags = Flags(
         pattern=files, columns=columns, window=window, reference_until=reference_until, mutable=look.names(mutable)
     )

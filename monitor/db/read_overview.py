@@ -57,6 +57,7 @@ class CheckSummary:
     checked: int
     fired: tuple[str, ...]
     figure: Figure | None
+    beside: tuple[tuple[str, float], ...] = ()  # of several classes: each one's recall, and what averages over them
 
     @property
     def words(self) -> str:
@@ -284,7 +285,7 @@ def _newest_run(kind: str) -> Select[CheckRun]:
 
 def summary_of(run: CheckRun, findings: Sequence[Finding]) -> CheckSummary:
     """One check run as the views show it."""
-    headline = next((finding for finding in findings if finding.metric in ("robust_auc", "auroc")), None)
+    headline = next((one for one in findings if one.metric in ("robust_auc", "robust_accuracy", "auroc")), None)
     figure = None
     if headline is not None and headline.statistic is not None:
         figure = Figure(
@@ -300,7 +301,17 @@ def summary_of(run: CheckRun, findings: Sequence[Finding]) -> CheckSummary:
         checked=len({finding.subject for finding in findings}),
         fired=tuple(dict.fromkeys(finding.subject for finding in findings if finding.fired)),
         figure=figure,
+        beside=_beside(findings),
     )
+
+
+def _beside(findings: Sequence[Finding]) -> tuple[tuple[str, float], ...]:
+    """What an accuracy of several classes hides: how many rows of each class are found."""
+    recalls = [(one.subject, one.statistic) for one in findings if "class" in (one.detail or {})]
+    if not recalls:
+        return ()
+    means = [(one.subject, one.statistic) for one in findings if one.metric in ("balanced_accuracy", "macro_f1")]
+    return tuple((name.replace("_", " "), value) for name, value in [*means, *recalls] if value is not None)
 
 
 def _open_alerts(session: Session) -> dict[int, dict[str, int]]:

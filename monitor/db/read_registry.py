@@ -33,6 +33,7 @@ class VersionEntry:
     trained_rows: int | None
     metric: Mapping[str, Any] | None
     robust_auc: float | None
+    robust_accuracy: float | None  # of several classes, which have no AUC
     created_at: datetime
     promoted_at: datetime | None
     confirmed_at: datetime | None
@@ -165,6 +166,7 @@ def _entry(version: Version, proposal: Proposal | None, names: Mapping[int, str]
         trained_rows=(proposal.snapshot if proposal is not None else provenance).get("rows"),
         metric=version.baseline.get("metric"),
         robust_auc=(version.baseline.get("stress") or {}).get("robust_auc"),
+        robust_accuracy=(version.baseline.get("stress") or {}).get("robust_accuracy"),
         created_at=version.created_at,
         promoted_at=version.promoted_at,
         confirmed_at=version.confirmed_at,

@@ -194,10 +194,12 @@ class ProposalPage:
         """How robust the champion was when this was proposed; empty without a stress test."""
         campaign = self.evidence.get("campaign") or {}
         at, before = campaign.get("at_level") or {}, campaign.get("at_registration") or {}
-        if at.get("robust_auc") is None:
+        by_auc = at.get("robust_auc") is not None
+        name, now = ("robust_auc", at["robust_auc"]) if by_auc else ("robust_accuracy", at.get("attacked"))
+        if now is None or (not by_auc and "robust_accuracy" not in before):
             return ""
-        since = f", {before['robust_auc']:.3f} at registration" if before.get("robust_auc") is not None else ""
-        return f"robust AUC {at['robust_auc']:.3f} at {at['level']}{since}"
+        since = f", {before[name]:.3f} at registration" if before.get(name) is not None else ""
+        return f"{'robust AUC' if by_auc else 'robust accuracy'} {now:.3f} at {at['level']}{since}"
 
     @property
     def headline(self) -> str:

@@ -219,10 +219,11 @@ def _ticks(rows: Sequence[Row[Campaign, str]], level: str) -> pd.DataFrame:
             by_auc = at.get("robust_auc") is not None
             clean, robust = (report.get("clean_auc"), at["robust_auc"]) if by_auc else (at["clean"], at["attacked"])
             words = WORDS.get(campaign.purpose, campaign.purpose)
+            figure = "AUC" if by_auc else "error" if report.get("task") == "regression" else "accuracy"
             found.append(
-                (campaign.ends, version, campaign.purpose, words, clean, robust, report.get("n_rows", 0))
+                (campaign.ends, version, campaign.purpose, words, clean, robust, report.get("n_rows", 0), figure)
             )  # fmt: skip
-    frame = pd.DataFrame(found, columns=["ends", "version", "purpose", "words", "clean", "robust", "rows"])
+    frame = pd.DataFrame(found, columns=["ends", "version", "purpose", "words", "clean", "robust", "rows", "figure"])
     return frame.sort_values("ends", ignore_index=True, kind="stable")
 
 

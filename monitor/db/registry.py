@@ -8,9 +8,10 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from monitor.db.base import Base, CreatedAt, Id, Json, only
 from monitor.errors import NotFound
+from monitor.performance import Labels, Task
 from monitor.schema import Schema
 
-TASKS = ("classification", "regression")
+TASKS = tuple(str(task) for task in Task)
 MONITOR_KINDS = ("drift", "quality", "performance", "stress")  # every model has one of each
 EVIDENTLY = "evidently"  # a kind of which a model has any number
 SEGMENT = "segment"  # one monitor for all declared segments of a model, once there is one
@@ -23,8 +24,9 @@ class ModelSettings:
 
     Times are seconds. The drift detector advances by ticks that divide the window (None: one a window); of few and long
     windows it could not tell drift from season. `positive` is the label of the positive class as text (None:
-    regression, or labels are 0 and 1). `limit` is the owner's tolerance in units of the metric (None: the default of
-    `monitor.performance.tolerance`). `sampling_rate`, `sampling_rows`, `sampling_by` and
+    regression, several classes, or labels are 0 and 1); `classes` are the several classes as text, in the order of
+    their numbers, which is that of a model's outputs. `limit` is the owner's tolerance in units of the metric (None:
+    the default of `monitor.performance.tolerance`). `sampling_rate`, `sampling_rows`, `sampling_by` and
     `sampling_surprise` say which rows are kept as traces (`monitor.intake.sampling.SamplingPlan`); profiles count all.
     `incidents` and `per_days` are the false-alarm budget of feature drift, `overrides` holds a
     `monitor.drift.FeatureOverride` document by feature. `stress_level` is the level that alerts and gates read.
@@ -49,6 +51,7 @@ class ModelSettings:
     label_delay_seconds: int = 0
     label_maturity: float = 0.9
     positive: str | None = None
+    classes: list[str] = field(default_factory=list)
     limit: float | None = None
     sampling_rate: float = 1.0
     sampling_rows: int | None = None
@@ -88,6 +91,10 @@ class ModelSettings:
     def tick(self) -> timedelta:
         """The width of a tick of the drift detector, and of a bucket of profiles."""
         return timedelta(seconds=self.tick_seconds or self.window_seconds)
+
+    def labels(self, task: str) -> Labels:
+        """How labels and predictions of the model become numbers."""
+        return Labels(task=Task(task), positive=self.positive, classes=tuple(self.classes))
 
     def to_document(self) -> Json:
         return asdict(self)

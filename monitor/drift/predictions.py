@@ -9,8 +9,10 @@ _FILLED = 0.5  # of the rows
 BUDGET = 0.2 / 0.6  # of what all features together may spend
 
 
-def with_predictions(schema: Schema, frame: pd.DataFrame) -> Schema:
+def with_predictions(schema: Schema, frame: pd.DataFrame, *, several: bool = False) -> Schema:
     """The features, and behind them the score, or else the prediction, where the reference rows tell it.
+
+    Of `several` classes the prediction goes first: the probability of the class that was predicted does not say which.
 
     >>> rows = pd.DataFrame({"amount": [1.5, 2.5], "score": [0.1, 0.7], "prediction": [None, None]})
     >>> with_predictions(Schema.infer(rows[["amount"]]), rows).names
@@ -21,6 +23,7 @@ def with_predictions(schema: Schema, frame: pd.DataFrame) -> Schema:
     for name in PREDICTIONS:
         if name in schema.names:
             return schema
+    for name in reversed(PREDICTIONS) if several else PREDICTIONS:
         if name in frame.columns and frame[name].notna().mean() >= _FILLED:
             return Schema((*schema.features, *Schema.infer(frame[[name]]).features))
     return schema

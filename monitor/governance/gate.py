@@ -14,16 +14,18 @@ class CandidateFigures:
     """One version measured on the held-out recent rows that both versions are judged on.
 
     `clean` is the watched metric. `robust_auc`, `worst_recall` are at attack level S2; `corrupted_auc` is the mean over
-    noise families. `ece`, `positive_rate`, `precision_at_champion_recall` and `mcc` are of the clean rows (None where
-    the task has no such figure). `audit_flags` are sentences of the attack audit, such as a masked gradient. `spread`
-    is how far what the model says differs between rows: the share of the rarer class that it decides on, or the range
-    of its values; 0 says that it tells no row from another (None: not asked).
+    noise families, of several classes `corrupted_accuracy`. `ece`, `positive_rate`, `precision_at_champion_recall` and
+    `mcc` are of the clean rows (None where the task has no such figure). `audit_flags` are sentences of the attack
+    audit, such as a masked gradient. `spread` is how far what the model says differs between rows: the share of rows
+    outside the class that it decides on most, or the range of its values; 0 says that it tells no row from another
+    (None: not asked).
     """
 
     clean: Measured
     robust_auc: float | None = None
     worst_recall: float | None = None
     corrupted_auc: float | None = None
+    corrupted_accuracy: float | None = None
     precision_at_champion_recall: float | None = None
     ece: float | None = None
     positive_rate: float | None = None
@@ -114,6 +116,10 @@ def judge_gates(
         _robust(champion, candidate, allowed),
         _at_least("worst_recall_s2", "Worst-case recall at S2", champion.worst_recall, candidate.worst_recall, 0.0),
         _at_least("corrupted_auc", "Mean AUC under noise", champion.corrupted_auc, candidate.corrupted_auc, 0.0),
+        _at_least(
+            "corrupted_accuracy", "Mean accuracy under noise", champion.corrupted_accuracy,
+            candidate.corrupted_accuracy, 0.0,
+        ),
         _at_least(
             "precision_at_champion_recall", "Precision at the champion's recall",
             champion.precision_at_champion_recall, candidate.precision_at_champion_recall, allowed.precision_loss,

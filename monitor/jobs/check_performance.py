@@ -23,12 +23,14 @@ from monitor.performance import (
     METRICS,
     EvasionEvidence,
     Measured,
+    Task,
     all_metrics,
     evasion_signature,
     is_beyond,
     limit_of,
     measure,
 )
+from monitor.performance.metrics import recalls
 from monitor.schema import FloatArray
 
 _MOST_ROWS = 100_000  # of a window, labelled
@@ -99,7 +101,7 @@ def _reference_rows(tools: Tools, session: Session, subject: Subject) -> Judged 
 
 
 def _by_label(tools: Tools, subject: Subject, sample: Judged | None) -> _ByLabel | None:
-    if sample is None or subject.model.task != "classification" or not _mutable(subject):
+    if sample is None or Task(subject.model.task) is not Task.CLASSIFICATION or not _mutable(subject):
         return None
     key = ("reference by label", subject.reference_id, subject.model.id, subject.model.created_at)
     if key not in tools.cache:
@@ -151,6 +153,7 @@ def _check(session: Session, subject: Subject, yardstick: _Yardstick, due: Due) 
     others = all_metrics(
         subject.model.task, rows.y, score=rows.score, prediction=rows.prediction, threshold=yardstick.threshold
     )
+    by_class = _recalls(subject, rows)
     return Outcome(
         rows=len(rows.y),
         sentence=f"{found}" + (f" lies beyond the limit {yardstick.limit:.3f}" if fell else ""),
@@ -159,15 +162,25 @@ def _check(session: Session, subject: Subject, yardstick: _Yardstick, due: Due) 
             "metric": found.to_document(),
             "limit": yardstick.limit,
             "metrics": {key: value for key, value in others.items() if np.isfinite(value)},
+            "recalls": by_class,
             "evasion": _document(subject, evasion) if evasion else None,
         },
         measurements=(
             _headline(found, yardstick.limit, fell),
             *(_other(key, value) for key, value in others.items() if key != found.name),
+            *(_recall_of(name, value) for name, value in by_class.items()),
             *([_adapting(evasion)] if evasion else []),
         ),
         after=partial(_remember, yardstick) if yardstick.found else None,
     )
+
+
+def _recalls(subject: Subject, rows: Judged) -> dict[str, float]:
+    """By class the share of its rows that were called so, where there are several."""
+    classes = subject.settings.classes
+    if not classes or rows.prediction is None:
+        return {}
+    return {classes[number]: value for number, value in recalls(rows.y, rows.prediction).items()}
 
 
 def _evasion(subject: Subject, known: _ByLabel | None, rows: Judged) -> EvasionEvidence | None:
@@ -198,6 +211,12 @@ def _other(name: str, value: float) -> Measurement:
         subject=name, metric=name, statistic=value if np.isfinite(value) else None,
         detail={"higher_is_better": METRICS[name].higher_is_better},
     )  # fmt: skip
+
+
+def _recall_of(name: str, value: float) -> Measurement:
+    return Measurement(
+        subject=f"recall of {name}", metric="recall", statistic=value, detail={"higher_is_better": True, "class": name}
+    )
 
 
 def _adapting(evasion: EvasionEvidence) -> Measurement:

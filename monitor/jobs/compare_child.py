@@ -32,10 +32,10 @@ class Measurements:
     """One version on the held-out rows.
 
     `learned` are its scores on the rows before them, which its operating threshold comes from; `held` those on the
-    held-out rows. `report` is the campaign's document, `stream` what later ticks hold their lost rows against,
-    `latency_p95_ms` of scoring one row. `attacked` are the worst scores of the held-out rows at `attacked_rows` at the
-    headline's level, on a scale of the model's own, and `threshold` the operating one on it: other versions were
-    attacked on the same rows.
+    held-out rows, (n,) or of several classes (n, k). `report` is the campaign's document, `stream` what later ticks
+    hold their lost rows against, `latency_p95_ms` of scoring one row. `attacked` are the worst scores of the held-out
+    rows at `attacked_rows` at the headline's level, on a scale of the model's own, and `threshold` the operating one on
+    it: other versions were attacked on the same rows.
     """
 
     learned: FloatArray
@@ -134,7 +134,7 @@ def _measured(
     """Facts and scores of one version; rows, threat and seed are the same for every version."""
     cut, seed = len(rows) - int(given["held"]), int(given["seed"])
     cap = None
-    if given["task"] == "classification":
+    if given["task"] != "regression":
         cap = reality_cap(model.schema, rows[:cut][-_CAPPED_ROWS:], y[:cut][-_CAPPED_ROWS:])
     chosen = cut + chosen_rows(y[cut:], STRESSED_ROWS, given["task"], seed)
     report, headline = stress_test(

@@ -18,7 +18,7 @@ from monitor.db.registry import (
 )
 from monitor.db.traces import read_traces
 from monitor.errors import BadInput
-from monitor.jobs.samples import numbers
+from monitor.performance import Labels, Task
 from monitor.reports.sanitise import MAX_ROWS, Sanitised, sanitise
 from monitor.windows import Window
 
@@ -30,13 +30,18 @@ class Shown:
     """The two samples; without them `status` and `sentence` say why, in the words of a check run."""
 
     data: Sanitised | None = None
-    regression: bool = False
+    task: Task = Task.CLASSIFICATION
     status: str = "ok"
     sentence: str = ""
 
     @property
+    def regression(self) -> bool:
+        return self.task is Task.REGRESSION
+
+    @property
     def positive(self) -> str | None:
-        return None if self.regression else POSITIVE
+        """Of two classes the one that scores are of."""
+        return POSITIVE if self.task is Task.CLASSIFICATION else None
 
 
 def shown(
@@ -52,22 +57,25 @@ def shown(
     normal = read_traces(session, model, Window(reference.starts, reference.ends), limit=max_rows)
     # where a reference lies over the window itself, only what lies beside it is normal
     normal = normal[(normal["event_time"] < window.start) | (normal["event_time"] >= window.end)]
-    regression = model.task == "regression"
-    if not regression:
-        settings = ModelSettings.of(model)
+    labels = ModelSettings.of(model).labels(model.task)
+    if labels.task is not Task.REGRESSION:
         threshold = (version.baseline if version else {}).get("operating_threshold")
-        current, normal = (_as_classes(frame, settings, threshold) for frame in (current, normal))
+        current, normal = (_as_classes(frame, labels, threshold) for frame in (current, normal))
     schema = schema_of(feature_schema(session, model))
     try:
-        data = sanitise(current, normal, schema, regression=regression, max_rows=max_rows, **how)
+        is_value = labels.task is Task.REGRESSION
+        data = sanitise(current, normal, schema, regression=is_value, max_rows=max_rows, **how)
     except BadInput as error:
         return Shown(status="insufficient", sentence=str(error))
-    return Shown(data=data, regression=regression)
+    return Shown(data=data, task=labels.task)
 
 
-def _as_classes(frame: pd.DataFrame, settings: ModelSettings, threshold: float | None) -> pd.DataFrame:
-    """Labels and predictions as 1 and 0 in words; where no class was logged, by the score."""
-    label, prediction = (numbers(frame[name], "classification", settings.positive) for name in ("label", "prediction"))
+def _as_classes(frame: pd.DataFrame, labels: Labels, threshold: float | None) -> pd.DataFrame:
+    """Labels and predictions as 1 and 0 in words, where no class was logged by the score; of several by name."""
+    label, prediction = (labels.numbers(frame[name]) for name in ("label", "prediction"))
+    if labels.task is Task.MULTICLASS:  # it fails on a class that one side alone has: none of ours is none
+        said, true = (pd.Series(labels.texts(found), frame.index, dtype=object) for found in (prediction, label))
+        return frame.assign(label=true, prediction=said)
     score = pd.to_numeric(frame["score"], errors="coerce").to_numpy(np.float64)
     by_score = np.where(np.isfinite(score), score > (_HALF if threshold is None else threshold), np.nan)
     prediction = np.where(np.isfinite(prediction), prediction, by_score)

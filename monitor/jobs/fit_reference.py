@@ -59,7 +59,10 @@ def _seen(session: Session, subject: Subject) -> list[Window]:
 
 def _schema(subject: Subject, known: Binning | None, frames: list[tuple[Window, pd.DataFrame]]) -> Schema:
     """What the bins count: the features, and what the model said."""
-    return known.schema if known else with_predictions(subject.schema, pd.concat([frame for _, frame in frames]))
+    if known:
+        return known.schema
+    several = bool(subject.settings.classes)
+    return with_predictions(subject.schema, pd.concat([frame for _, frame in frames]), several=several)
 
 
 def _known_binning(session: Session, subject: Subject) -> Binning | None:

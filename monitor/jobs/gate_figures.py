@@ -12,7 +12,7 @@ from monitor.jobs.compare_child import Measurements
 from monitor.performance.fairness import Rate, enough, gap_on, largest_gap, rates
 from monitor.performance.groups import groups_of
 from monitor.performance.intervals import IndexArray, Interval
-from monitor.performance.metrics import auroc, brier_rows, mcc, precision, recall
+from monitor.performance.metrics import Task, auroc, brier_rows, mcc, precision, recall
 from monitor.performance.paired import paired_intervals
 from monitor.performance.slices import worse_slices
 from monitor.schema import FloatArray, Schema
@@ -24,7 +24,8 @@ _BINS = 10
 class Shown:
     """One version on the held-out rows: its scores or values (n,), None where it reports classes alone, and decisions.
 
-    Decisions are classes 0 and 1 by the version's own threshold, or the values themselves.
+    Of several classes `said` are their probabilities (n, k). Decisions are classes 0 and 1 by the version's own
+    threshold, of several the likeliest one's number, or the values themselves.
     """
 
     said: FloatArray | None
@@ -40,12 +41,12 @@ class SideBySide:
     y: FloatArray
     old: Shown
     new: Shown
-    classes: bool
+    task: Task
 
     def losses(self) -> tuple[str, FloatArray, FloatArray]:
         """What a row costs in words, for the champion and for the candidate."""
         y, old, new = self.y, self.old, self.new
-        if not self.classes:
+        if self.task is Task.REGRESSION:
             return "mean absolute error", np.abs(y - old.decided), np.abs(y - new.decided)
         if old.said is not None and new.said is not None:
             return "mean squared error of the probability", brier_rows(y, old.said), brier_rows(y, new.said)
@@ -58,7 +59,7 @@ def _wrong(y: FloatArray, one: Shown) -> FloatArray:
 
 def differences_of(both: SideBySide, champion: Measurements | None, candidate: Measurements) -> dict[str, Interval]:
     """Paired intervals of candidate minus champion by gate, for each gate whose figure is one of shared rows."""
-    found = _clean_differences(both) if both.classes else {}
+    found = {} if both.task is Task.REGRESSION else _clean_differences(both)
     return found if champion is None else found | _attacked_differences(both, champion, candidate)
 
 
@@ -67,16 +68,17 @@ def _clean_differences(both: SideBySide) -> dict[str, Interval]:
 
     def differences(rows: IndexArray) -> dict[str, float]:
         truth, before, now = y[rows], old[rows], new[rows]
-        found = {
-            "positive_rate": float(now.mean() - before.mean()),
-            "mcc": mcc(truth, now) - mcc(truth, before),
-        }
+        found = {"mcc": mcc(truth, now) - mcc(truth, before)}
+        if both.task is Task.CLASSIFICATION:
+            found["positive_rate"] = float(now.mean() - before.mean())
         if both.old.said is None or both.new.said is None:
             return found
         said, says = both.old.said[rows], both.new.said[rows]
+        found["calibration"] = calibration_error(truth, says) - calibration_error(truth, said)
+        if both.task is Task.MULTICLASS:
+            return found
         wanted = recall(truth, before)
         return found | {
-            "calibration": calibration_error(truth, says) - calibration_error(truth, said),
             "precision_at_champion_recall": precision_at_recall(truth, says, wanted)
             - precision_at_recall(truth, said, wanted),
         }
@@ -90,7 +92,10 @@ def _attacked_differences(both: SideBySide, champion: Measurements, candidate: M
         return {}
     y = both.y[candidate.attacked_rows]
     old, new = champion.attacked, candidate.attacked
-    if not both.classes:
+    if both.task is Task.MULTICLASS:
+        kept, keeps = (np.asarray(one.argmax(axis=1) == y, dtype=np.float64) for one in (old, new))
+        return paired_intervals(lambda rows: {"robust_accuracy_s2": float(keeps[rows].mean() - kept[rows].mean())}, y)
+    if both.task is Task.REGRESSION:
         before, now = np.abs(old - y), np.abs(new - y)
         return paired_intervals(
             lambda rows: {"robust_error_s2": float(now[rows].mean() - before[rows].mean())}, np.zeros(y.size)
@@ -111,7 +116,7 @@ def fairness_of(both: SideBySide, features: Iterable[str]) -> tuple[FairnessFigu
     """The widest gap of each rate between groups of each feature, with the paired interval of how it changed."""
     found = []
     for feature in features:
-        before, now = (rates(both.y, one.decided, classes=both.classes) for one in (both.old, both.new))
+        before, now = (rates(both.y, one.decided, task=both.task) for one in (both.old, both.new))
         for old, new in zip(before, now, strict=True):
             found.append(_fairness(both, feature, old, new))
     return tuple(found)
@@ -122,13 +127,13 @@ def _fairness(both: SideBySide, feature: str, old: Rate, new: Rate) -> FairnessF
     groups = enough(known, new)
     figure = FairnessFigure(
         feature=feature, rate=new.name, champion=largest_gap(groups, old), candidate=largest_gap(groups, new),
-        unit=1.0 if both.classes else float(old.values.mean()),
+        unit=float(old.values.mean()) if both.task is Task.REGRESSION else 1.0,
     )  # fmt: skip
     if figure.candidate is None:
         return figure
     intervals = paired_intervals(
         lambda rows: {"gap": gap_on(groups, new, rows) - gap_on(groups, old, rows)},
-        both.y if both.classes else np.zeros(both.y.size),
+        np.zeros(both.y.size) if both.task is Task.REGRESSION else both.y,
     )
     return FairnessFigure(**{**vars(figure), "difference": intervals.get("gap")})
 
@@ -143,11 +148,15 @@ def slices_of(both: SideBySide) -> list[dict[str, Any]]:
 def calibration_error(y: FloatArray, score: FloatArray) -> float:
     """Expected calibration error over ten bins of equal size, less the gap that chance alone makes.
 
+    Of probabilities (n, k) it is that of the likeliest class: how often it is right against how sure it was.
+
     >>> rng = np.random.default_rng(0)
     >>> score = rng.uniform(size=20_000)
     >>> calibration_error((rng.uniform(size=20_000) < score).astype(float), score) < 0.01
     True
     """
+    if score.ndim == 2:
+        y, score = (score.argmax(axis=1) == y).astype(np.float64), score.max(axis=1)
     total = 0.0
     for rows in np.array_split(np.argsort(score, kind="stable"), _BINS):
         share = float(y[rows].mean())

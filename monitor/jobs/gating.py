@@ -1,5 +1,6 @@
 """From measurements of champion and candidate to gates, to what is shown side by side, and to the new baseline."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +19,9 @@ from monitor.jobs.gate_figures import (
     slices_of,
 )
 from monitor.jobs.material import Material, operating_threshold
-from monitor.performance import METRICS, Measured, limit_of, measure, paired_difference
+from monitor.jobs.stress_child import Headline
+from monitor.performance import METRICS, Measured, default_metric, limit_of, measure, paired_difference
+from monitor.performance import Task as PlatformTask
 from monitor.performance.intervals import Interval
 from monitor.performance.metrics import Needs, mcc, recall
 from monitor.performance.verdict import Verdict
@@ -52,12 +55,27 @@ class Ruling:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Side:
-    """One version's scores or values on the rows before and on the held-out ones, and its stress test."""
+    """One version's scores or values on the rows before and on the held-out ones, and its stress test.
+
+    Of `several` classes they are probabilities (n, k), or class numbers (n,) where the traces report no more.
+    """
 
     learned: FloatArray
     held: FloatArray
     threshold: float
     stress: Measurements | None
+    several: bool = False
+
+    @property
+    def decided(self) -> FloatArray:
+        """Classes on the held-out rows: 0 and 1 by the version's own threshold, of several the likeliest."""
+        if self.several:
+            return self.held if self.held.ndim == 1 else self.held.argmax(axis=1).astype(np.float64)
+        return (self.held > self.threshold).astype(np.float64)
+
+    def given(self, metric: str) -> FloatArray:
+        """What a metric compares: scores or values as they are, or classes."""
+        return self.decided if METRICS[metric].needs is Needs.CLASS else self.held
 
 
 def rule(material: Material, recipe: str, champion: Measurements | None, candidate: Measurements) -> Ruling:
@@ -65,20 +83,21 @@ def rule(material: Material, recipe: str, champion: Measurements | None, candida
     y, before = material.y[material.cut :], material.y[: material.cut]
     old, new = _champion_side(material, champion, before), _side(material, candidate, before)
     metric = _metric(material, champion)
-    difference = paired_difference(y, _given(old, metric), _given(new, metric), metric, threshold=_HALF)
+    difference = paired_difference(
+        y, old.given(metric), new.given(metric), metric, threshold=_HALF, several=material.task is Task.MULTICLASS
+    )
     figures = [_figures(material, side, metric, y, old) for side in (old, new)]
     cleared, sentence = _trigger(material, figures[1], new.stress, old.stress)
     both = SideBySide(
         frame=material.frame.iloc[material.cut :], schema=material.schema, y=y, old=_shown(material, old),
-        new=_shown(material, new), classes=material.task is not Task.REGRESSION,
+        new=_shown(material, new), task=PlatformTask(material.model.task),
     )  # fmt: skip
     differences = differences_of(both, old.stress, candidate)
     gates = judge_gates(
         figures[0], figures[1], clean_difference=difference, trigger_cleared=cleared, trigger_sentence=sentence,
         differences=differences, fairness=fairness_of(both, material.settings.fairness_by),
     )  # fmt: skip
-    error = differences.get("robust_error_s2")
-    gates = tuple(_robust_gate(material, gate, old.stress, candidate, error) for gate in gates)
+    gates = tuple(_robust_gate(material, gate, old.stress, candidate, differences) for gate in gates)
     return Ruling(
         recipe=recipe,
         gates=gates,
@@ -92,13 +111,14 @@ def _shown(material: Material, side: _Side) -> Shown:
     if material.task is Task.REGRESSION:
         return Shown(said=side.held, decided=side.held)
     scored = side.stress is not None or material.score is not None
-    return Shown(said=side.held if scored else None, decided=_classes(side))
+    return Shown(said=side.held if scored else None, decided=side.decided)
 
 
 def _metric(material: Material, champion: Measurements | None) -> str:
-    if material.task is Task.REGRESSION:
-        registered = (material.champion.baseline.get("metric") or {}).get("name", "rmse")
-        return registered if METRICS[registered].needs is Needs.VALUE else "rmse"
+    if material.task is not Task.BINARY:
+        usual = default_metric(material.model.task, has_score=False)
+        registered = str((material.champion.baseline.get("metric") or {}).get("name", usual))
+        return registered if material.model.task in METRICS[registered].tasks else usual
     if champion is None and material.score is None:
         return "accuracy"
     return str((material.champion.baseline.get("metric") or {}).get("name", "auroc"))
@@ -113,25 +133,18 @@ def _champion_side(material: Material, champion: Measurements | None, before: Fl
     learned, held = traced[: material.cut], traced[material.cut :]
     scored = material.task is Task.BINARY and material.score is not None
     threshold = operating_threshold(learned, before) if scored else _HALF
-    return _Side(learned=learned, held=held, threshold=threshold, stress=None)
+    several = material.task is Task.MULTICLASS
+    return _Side(learned=learned, held=held, threshold=threshold, stress=None, several=several)
 
 
 def _side(material: Material, found: Measurements, before: FloatArray) -> _Side:
     threshold = operating_threshold(found.learned, before) if material.task is Task.BINARY else _HALF
-    return _Side(learned=found.learned, held=found.held, threshold=threshold, stress=found)
-
-
-def _given(side: _Side, metric: str) -> FloatArray:
-    """What a metric compares: scores or values as they are, or classes 0 and 1 by the side's own threshold."""
-    return _classes(side) if METRICS[metric].needs is Needs.CLASS else side.held
-
-
-def _classes(side: _Side) -> FloatArray:
-    return (side.held > side.threshold).astype(np.float64)
+    several = material.task is Task.MULTICLASS
+    return _Side(learned=found.learned, held=found.held, threshold=threshold, stress=found, several=several)
 
 
 def _figures(material: Material, side: _Side, metric: str, y: FloatArray, champion: _Side) -> CandidateFigures:
-    given = _given(side, metric)
+    given = side.given(metric)
     needs = METRICS[metric].needs
     clean = measure(
         material.model.task, y, score=given if needs is Needs.SCORE else None,
@@ -140,15 +153,22 @@ def _figures(material: Material, side: _Side, metric: str, y: FloatArray, champi
     figures = CandidateFigures(clean=clean, **_stress_figures(side.stress))
     if material.task is Task.REGRESSION:
         return replace(figures, spread=float(np.ptp(side.held)))
-    found = _classes(side)
-    rarer = min(float(found.mean()), 1 - float(found.mean()))
-    figures = replace(figures, positive_rate=float(found.mean()), mcc=mcc(y, found), spread=rarer)
+    found = side.decided
+    commonest = float(np.unique(found, return_counts=True)[1].max() / found.size)
+    figures = replace(figures, mcc=mcc(y, found), spread=1 - commonest)
+    if material.task is Task.MULTICLASS:
+        noisy = (
+            None if side.stress is None else float(np.mean([cell["quality"] for cell in side.stress.report["noise"]]))
+        )
+        sure = None if side.held.ndim == 1 else calibration_error(y, side.held)
+        return replace(figures, corrupted_accuracy=noisy, ece=sure)
+    figures = replace(figures, positive_rate=float(found.mean()))
     if needs is not Needs.SCORE:
         return figures
     return replace(
         figures,
         ece=calibration_error(y, side.held),
-        precision_at_champion_recall=precision_at_recall(y, side.held, recall(y, _classes(champion))),
+        precision_at_champion_recall=precision_at_recall(y, side.held, recall(y, champion.decided)),
     )
 
 
@@ -177,39 +197,48 @@ def _why_not_comparable(found: Measurements) -> str | None:
     if any(flag["name"] == _NOTHING_MOVABLE for flag in found.report["audit"]):
         return "no feature is declared mutable, so no attack is possible"
     if _at_level(found)["beyond_reality"]:
-        return f"{found.headline.level} reaches real rows of the other class, so it is shown and does not gate"
+        return f"{found.headline.level} reaches real rows of another class, so it is shown and does not gate"
     return None
 
 
 def _robust_gate(
     material: Material, gate: GateResult, champion: Measurements | None, candidate: Measurements,
-    error: Interval | None,
+    differences: Mapping[str, Interval],
 ) -> GateResult:  # fmt: skip
-    """The robust gate where there is no pair of robust AUCs to compare: values instead of classes, or one side only.
-
-    `error` is the paired interval of the worst-case error's difference.
-    """
+    """The robust gate where there is no pair of robust AUCs to compare: several classes, values, or one side only."""
     if gate.name != "robust_auc_s2":
         return gate
     now = candidate.headline
+    name = {Task.MULTICLASS: "robust_accuracy_s2", Task.REGRESSION: "robust_error_s2"}.get(material.task, gate.name)
     if champion is None:
         why = "the champion has no artefact, so there is nothing to compare it with"
     elif material.task is Task.REGRESSION:
-        before = champion.headline.value
-        return replace(
-            gate, name="robust_error_s2", value=now.value, limit=before, champion=before,
-            low=now.low if error is None else before + error[0], high=now.high if error is None else before + error[1],
-            passed=now.value <= before,
-            sentence=f"Worst-case error at {now.level} {before:.3g} → {now.value:.3g} (at most {before:.3g}).",
-        )  # fmt: skip
-    else:
-        found = _why_not_comparable(candidate) or _why_not_comparable(champion)
-        if found is None:
-            return gate if gate.low is not None else replace(gate, low=now.low, high=now.high)
+        return _robust_figure(gate, name, champion.headline, now, differences)
+    elif (found := _why_not_comparable(candidate) or _why_not_comparable(champion)) is not None:
         why = found
+    elif material.task is Task.MULTICLASS:
+        return _robust_figure(gate, name, champion.headline, now, differences)
+    else:
+        return gate if gate.low is not None else replace(gate, low=now.low, high=now.high)
     return replace(
-        gate, value=now.value, limit=now.value, low=now.low, high=now.high, passed=True,
+        gate, name=name, value=now.value, limit=now.value, low=now.low, high=now.high, passed=True,
         sentence=f"{now.words[0].upper()}{now.words[1:]} at {now.level} is {now.value:.3g}; {why}.",
+    )  # fmt: skip
+
+
+def _robust_figure(
+    gate: GateResult, name: str, before: Headline, now: Headline, differences: Mapping[str, Interval]
+) -> GateResult:
+    """Worst-case figures of both versions held against each other; the interval is of their paired difference."""
+    apart = differences.get(name)
+    edge = "at least" if now.higher_is_better else "at most"
+    return replace(
+        gate, name=name, value=now.value, limit=before.value, champion=before.value,
+        low=now.low if apart is None else before.value + apart[0],
+        high=now.high if apart is None else before.value + apart[1],
+        passed=now.value >= before.value if now.higher_is_better else now.value <= before.value,
+        sentence=f"{now.words[0].upper()}{now.words[1:]} at {now.level} {before.value:.3g} → {now.value:.3g} "
+        f"({edge} {before.value:.3g}).",
     )  # fmt: skip
 
 

@@ -14,10 +14,12 @@ from monitor.db.registry import Model, ModelSettings, Version, feature_schema, s
 from monitor.db.retraining import Proposal
 from monitor.errors import NotEnoughData
 from monitor.governance import ProposalState
-from monitor.jobs.samples import judged
+from monitor.jobs.samples import Judged, judged
+from monitor.performance import Labels
 from monitor.performance.verdict import Verdict
 from monitor.robustness import Task
 from monitor.schema import MAX_LEVELS, FloatArray, Schema
+from monitor.training.checks import MIN_OF_A_CLASS
 from monitor.windows import Window
 
 HELD_OUT_SHARE = 0.25
@@ -50,7 +52,12 @@ class Material:
 
     @property
     def task(self) -> Task:
-        return Task.REGRESSION if self.model.task == "regression" else Task.BINARY
+        return Task(self.model.task)
+
+    @property
+    def labels(self) -> Labels:
+        """How labels became `y`."""
+        return self.settings.labels(self.model.task)
 
     @property
     def cut(self) -> int:
@@ -62,12 +69,12 @@ def read_material(session: Session, proposal: Proposal) -> Material:
     """The newest labelled rows, or those of the snapshot with which the training began before.
 
     Raises:
-        NotEnoughData: too few labelled rows to train on and to judge with.
+        NotEnoughData: too few labelled rows to train on and to judge with, or too few of a class.
     """
     model = session.get_one(Model, proposal.model_id)
     settings = ModelSettings.of(model)
     rows = _rows(session, model, proposal)
-    found = judged(rows.frame, model.task, settings)
+    found = _learnable(judged(rows.frame, model.task, settings), settings.labels(model.task))
     if len(found.y) < LEAST_ROWS:
         raise NotEnoughData(
             f"expected at least {LEAST_ROWS} labelled rows to retrain on, got {len(found.y)} from "
@@ -79,6 +86,7 @@ def read_material(session: Session, proposal: Proposal) -> Material:
     held = held_out(n, since_change=changed)
     first = n - changed - older_kept(n - changed, newer=changed - held, verdict=proposal.verdict)
     frame = found.frame[list(declared.names)].iloc[first:].reset_index(drop=True)
+    settings.labels(model.task).require_every_class(found.y[first : n - held], least=MIN_OF_A_CLASS)
     return Material(
         proposal=proposal,
         model=model,
@@ -93,6 +101,15 @@ def read_material(session: Session, proposal: Proposal) -> Material:
         snapshot=rows,
         times=found.frame["event_time"].iloc[first:].reset_index(drop=True),
     )
+
+
+def _learnable(found: Judged, labels: Labels) -> Judged:
+    """Without rows whose label is none of the model's classes: nobody can learn or be judged on those."""
+    known = labels.usable(found.y)
+    return Judged(
+        frame=found.frame[known], y=found.y[known], score=None if found.score is None else found.score[known],
+        prediction=None if found.prediction is None else found.prediction[known],
+    )  # fmt: skip
 
 
 def held_out(n: int, *, since_change: int) -> int:

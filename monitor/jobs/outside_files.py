@@ -73,6 +73,7 @@ def given_of(material: Material, learned: int) -> dict[str, Any]:
         "proposal": material.proposal.id,
         "champion": material.champion.name,
         "task": str(material.task),
+        "classes": list(material.labels.classes),  # the target is a class's place among them
         "schema": material.schema.to_document(),
         "target": target_name(material.schema.names),
         "rows": learned,
@@ -106,6 +107,7 @@ def manifest_of(
     return attach_file(
         path, tools.store, schema=material.schema, task=material.task, factory=facts.factory, settings=facts.settings,
         provenance={"trainer": kind, "given": facts.provenance, "inputs": dict(inputs)},
+        classes=material.labels.classes,
     )  # fmt: skip
 
 

@@ -166,7 +166,7 @@ def _learned(tools: Tools, material: Material) -> dict[str, Any]:
 def _kept(tools: Tools, material: Material, candidate: Candidate) -> Manifest:
     return attach_file(
         candidate.weights, tools.store, schema=material.schema, task=material.task, factory=candidate.factory,
-        settings=candidate.settings, provenance=candidate.provenance,
+        settings=candidate.settings, provenance=candidate.provenance, classes=material.labels.classes,
     )  # fmt: skip
 
 

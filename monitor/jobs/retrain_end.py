@@ -73,11 +73,10 @@ def _trained_on(material: Material) -> dict[str, Any]:
 
 
 def _store_campaign(session: Session, candidate: Version, material: Material, found: Measurements, seed: int) -> None:
-    times = material.snapshot.frame["event_time"]
     session.add(
         Campaign(
             model_id=candidate.model_id, version_id=candidate.id, purpose="candidate", plan="tick",
-            starts=times.iloc[-material.held].to_pydatetime(), ends=material.snapshot.window.end,
+            starts=material.times.iloc[-material.held].to_pydatetime(), ends=material.snapshot.window.end,
             seed=seed, report=found.report,
         )
     )  # fmt: skip

@@ -1,7 +1,6 @@
-"""Kept traces as arrays: encoded rows, and labels, scores and predictions as numbers."""
+"""Kept traces as arrays: labels, scores and predictions as numbers."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,7 +27,10 @@ def reference_sample(session: Session, subject: Subject, *, labelled: bool = Fal
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """Labelled traces as a metric wants them; a column that never came is None. Shapes (n,), frame of n rows."""
+    """Labelled traces as a metric wants them; a column that never came is None. Shapes (n,), frame of n rows.
+
+    Of several classes there is no score, and a label that is none of them is there as UNKNOWN.
+    """
 
     frame: pd.DataFrame
     y: FloatArray
@@ -38,12 +40,14 @@ class Judged:
 
 def judged(frame: pd.DataFrame, task: str, settings: ModelSettings) -> Judged:
     """Turn text into numbers and leave out rows that lack a label, or what the metric needs."""
-    y = numbers(frame["label"], task, settings.positive)
+    labels = settings.labels(task)
+    y, prediction = labels.numbers(frame["label"]), labels.numbers(frame["prediction"])
     score = pd.to_numeric(frame["score"], errors="coerce").to_numpy(np.float64)
-    prediction = numbers(frame["prediction"], task, settings.positive)
     use_score, use_prediction = bool(np.isfinite(score).any()), bool(np.isfinite(prediction).any())
-    if Task(task) is Task.REGRESSION:  # a service may log its value as a score
+    if labels.task is Task.REGRESSION:  # a service may log its value as a score
         prediction, use_prediction = (prediction, True) if use_prediction else (score, use_score)
+        use_score = False
+    if labels.task is Task.MULTICLASS:  # the probability of whichever class was predicted ranks nothing
         use_score = False
     whole = np.isfinite(y)
     for used, values in ((use_score, score), (use_prediction, prediction)):
@@ -54,25 +58,3 @@ def judged(frame: pd.DataFrame, task: str, settings: ModelSettings) -> Judged:
         score=score[whole] if use_score else None,
         prediction=prediction[whole] if use_prediction else None,
     )
-
-
-def numbers(texts: "pd.Series[Any]", task: str, positive: str | None) -> FloatArray:
-    """Labels or predictions as numbers: 1 for the positive class, else 0; as they are where no class is named."""
-    if Task(task) is Task.CLASSIFICATION and positive is not None:
-        hit = (texts.astype(object).map(_plain) == _plain(positive)).to_numpy(np.float64)
-        return np.where(texts.isna().to_numpy(), np.nan, hit)
-    words = texts.astype(object).map(lambda text: _BOOLEANS.get(str(text).lower(), text))
-    return pd.to_numeric(words, errors="coerce").to_numpy(np.float64)
-
-
-_BOOLEANS = {"true": 1.0, "false": 0.0}
-
-
-def _plain(text: object) -> str:
-    """`1`, `1.0` and `True` are one class."""
-    word = str(text).strip()
-    number = _BOOLEANS.get(word.lower(), word)
-    try:
-        return f"{float(number):g}"
-    except ValueError:
-        return word

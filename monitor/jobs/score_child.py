@@ -32,7 +32,7 @@ def write_work(
 
 
 def read_scores(folder: Path, names: Sequence[str]) -> dict[str, FloatArray]:
-    """The scores (n,) of each version."""
+    """The scores (n,), or probabilities (n, k) of several classes, of each version."""
     with np.load(folder / "scores.npz") as scores:
         return {name: scores[name] for name in names}
 

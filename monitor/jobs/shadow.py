@@ -22,7 +22,6 @@ from monitor.governance import ProposalState
 from monitor.jobs import score_child
 from monitor.jobs.child import run_in_child
 from monitor.jobs.context import Tools, effect
-from monitor.jobs.samples import numbers
 from monitor.jobs.shadow_due import ShadowDue, shadow_due
 from monitor.performance import Task
 from monitor.performance.confidence_sequence import ConfidenceSequence
@@ -60,10 +59,18 @@ class _Live:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Said:
-    """One version on the live rows: scores or values, and decisions, NaN where it says nothing; shapes (n,)."""
+    """One version on the live rows: scores or values, and decisions, NaN where it says nothing; shapes (n,).
+
+    Of several classes `said` are their probabilities (n, k), and decisions class numbers.
+    """
 
     said: FloatArray
     decided: FloatArray
+
+    @property
+    def speaks(self) -> NDArray[np.bool_]:
+        """Of which rows (n,) it said something."""
+        return np.asarray(np.isfinite(self.said.reshape(len(self.said), -1)).all(axis=1), dtype=np.bool_)
 
 
 def run(tools: Tools, job: Claimed) -> None:
@@ -164,22 +171,26 @@ def _scored(tools: Tools, live: _Live) -> dict[str, FloatArray]:
 
 
 def _candidate(live: _Live, said: FloatArray) -> _Said:
-    return _Said(said=said, decided=said if _is_regression(live) else _above(live.candidate, said))
+    return _Said(said=said, decided=said if _is_regression(live) else _decided(live.candidate, said))
 
 
 def _champion(live: _Live, scored: FloatArray | None) -> _Said:
     """What its traces report; its own scores where they report none."""
     traced = pd.to_numeric(live.frame["score"], errors="coerce").to_numpy(np.float64)
-    predicted = numbers(live.frame["prediction"], live.model.task, live.settings.positive)
+    predicted = live.settings.labels(live.model.task).numbers(live.frame["prediction"])
     if _is_regression(live):
         values = scored if scored is not None else np.where(np.isfinite(predicted), predicted, traced)
         return _Said(said=values, decided=values)
+    if scored is None and live.settings.classes:  # the probability of the class that was predicted, whichever it was
+        return _Said(said=np.full(len(predicted), np.nan), decided=predicted)
     said = scored if scored is not None else traced
-    return _Said(said=said, decided=np.where(np.isfinite(predicted), predicted, _above(live.champion, said)))
+    return _Said(said=said, decided=np.where(np.isfinite(predicted), predicted, _decided(live.champion, said)))
 
 
-def _above(version: Version, said: FloatArray) -> FloatArray:
-    """Classes 0 and 1 by the version's own threshold; NaN where it said nothing."""
+def _decided(version: Version, said: FloatArray) -> FloatArray:
+    """Classes 0 and 1 by the version's own threshold, of several the likeliest; NaN where it said nothing."""
+    if said.ndim == 2:
+        return np.where(np.isfinite(said).all(axis=1), said.argmax(axis=1), np.nan)
     given = version.baseline.get("operating_threshold")
     return np.where(np.isfinite(said), (said > (_HALF if given is None else given)).astype(np.float64), np.nan)
 
@@ -199,11 +210,12 @@ def _decisions(live: _Live, before: dict[str, Any], old: _Said, new: _Said) -> d
 
 def _differences(live: _Live, old: _Said, new: _Said) -> FloatArray:
     """Loss of the candidate less that of the champion on every labelled row that both speak of, in order of time."""
-    y = numbers(live.frame["label"], live.model.task, live.settings.positive)
-    known = live.of(live.due.judged) & np.isfinite(y) & np.isfinite(new.said)
+    labels = live.settings.labels(live.model.task)
+    y = labels.numbers(live.frame["label"])
+    known = live.of(live.due.judged) & labels.usable(y) & new.speaks
     match live.terms.loss:
         case Loss.BRIER:
-            known &= np.isfinite(old.said)
+            known &= old.speaks
             losses = [brier_rows(y[known], np.clip(one.said[known], 0, 1)) for one in (old, new)]
         case Loss.WRONG:
             known &= np.isfinite(old.decided)

@@ -21,11 +21,11 @@ from monitor.jobs.child import run_in_child
 from monitor.jobs.context import Tools
 from monitor.jobs.due import Due
 from monitor.jobs.robust_stream import Step, state_of, step
-from monitor.jobs.samples import judged, numbers, reference_sample
+from monitor.jobs.samples import judged, reference_sample
 from monitor.jobs.stream import Check, Measurement, Outcome, Subject, advance
 from monitor.jobs.stress_child import WORK, Found, Headline, read_found, registered_stream, stress_test, write_work
 from monitor.jobs.stress_rows import MOST_READ, chosen_rows
-from monitor.robustness import reality_cap
+from monitor.robustness import Task, reality_cap
 from monitor.robustness.wording import budget_of, repairing_features
 from monitor.schema import FloatArray, Schema
 
@@ -46,13 +46,14 @@ def baseline_for(
     They are stress, corrupted_auc and operating_threshold; none when the labelled rows (`label` as text) are too few or
     of one class.
     """
-    y = numbers(judged_rows["label"], task, settings.positive)
-    known = np.isfinite(y)
+    labels = settings.labels(task)
+    y = labels.numbers(judged_rows["label"])
+    known = labels.usable(y)
     rows, targets = schema.encode(judged_rows[known]), y[known]
-    if len(rows) < 2 or (task == "classification" and np.unique(targets).size < 2):
+    if len(rows) < 2 or not labels.tells_apart(targets):
         return {}
-    threshold = _operating_threshold(model, rows, targets) if task == "classification" else None
-    cap = reality_cap(schema, rows, targets) if task == "classification" else None
+    threshold = _operating_threshold(model, rows, targets) if model.task is Task.BINARY else None
+    cap = None if model.task is Task.REGRESSION else reality_cap(schema, rows, targets)
     chosen = chosen_rows(targets, REGISTRATION_ROWS, task, seed)
     report, headline = stress_test(
         model, rows[chosen], targets[chosen], reference=rows, level=settings.stress_level,
@@ -84,19 +85,20 @@ def _check(
     frame = read_traces(
         session, subject.model, due.window, version=subject.version.name, labelled=True, limit=MOST_READ
     )
-    rows = judged(frame, subject.model.task, subject.settings)
-    encoded = manifest.schema_of_features.encode(rows.frame)
-    if len(rows.y) < 2 or (subject.model.task == "classification" and np.unique(rows.y).size < 2):
-        sentence = f"{len(rows.y)} labelled rows of the period, and both classes are needed to stress the model"
-        return Outcome(status="insufficient", sentence=sentence, rows=len(rows.y))
+    labels, rows = subject.settings.labels(subject.model.task), judged(frame, subject.model.task, subject.settings)
+    usable = labels.usable(rows.y)
+    encoded, y = manifest.schema_of_features.encode(rows.frame[usable]), rows.y[usable]
+    if len(y) < 2 or not labels.tells_apart(y):
+        sentence = f"{len(y)} labelled rows of the period, and two classes or more are needed to stress the model"
+        return Outcome(status="insufficient", sentence=sentence, rows=len(y))
     seed = subject.version.id * 1_000_003 + int(due.window.start.timestamp()) // 60
-    chosen = chosen_rows(rows.y, TICK_ROWS, subject.model.task, seed)
+    chosen = chosen_rows(y, TICK_ROWS, subject.model.task, seed)
     known = encoded if reference is None else reference
     try:
-        found = _in_child(tools, subject, manifest, encoded[chosen], rows.y[chosen], known, seed)
+        found = _in_child(tools, subject, manifest, encoded[chosen], y[chosen], known, seed)
     except BadInput as error:
         return Outcome(status="error", sentence=str(error), rows=len(chosen))
-    stream = step(session, subject, due.window.start, found.lost, rows.y[chosen])
+    stream = step(session, subject, due.window.start, found.lost, y[chosen])
     return _outcome(found, _registered(subject), stream, seed, rows=len(chosen))
 
 

@@ -188,6 +188,8 @@ def stress_test(
     on_progress: OnProgress = lambda _: None,
 ) -> tuple[CampaignReport, Headline]:  # fmt: skip
     """A campaign on all given rows, and its headline at `level`; what breaks `previous` is tried on the model too."""
+    if model.task is Task.MULTICLASS:
+        model.predict_score(rows[:2])  # outputs that do not fit the classes are told before they are attacked
     threat = ThreatModel.from_schema(model.schema, reference, level=level, reality_cap=cap)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # a worker shares its machine with others

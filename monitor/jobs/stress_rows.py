@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from monitor.db.read_training import broken_windows
 from monitor.db.traces import label_coverage, read_traces, span
 from monitor.errors import NotEnoughData
-from monitor.jobs.samples import numbers, reference_sample
+from monitor.jobs.samples import reference_sample
 from monitor.jobs.stream import Subject
 from monitor.schema import FloatArray, Schema
 from monitor.windows import Window
@@ -146,8 +146,9 @@ def _labelled(session: Session, subject: Subject, window: Window) -> _Labelled:
     frame = read_traces(session, subject.model, window, labelled=True, limit=MOST_READ)
     for one in broken_windows(session, subject.model, window):
         frame = frame[(frame["event_time"] < one.start) | (frame["event_time"] >= one.end)]
-    y = numbers(frame["label"], subject.model.task, subject.settings.positive)
-    known = np.isfinite(y)
+    labels = subject.settings.labels(subject.model.task)
+    y = labels.numbers(frame["label"])
+    known = labels.usable(y)
     return _Labelled(frame=frame[known], y=y[known])
 
 
@@ -158,8 +159,8 @@ def _lacking(found: _Labelled | None, window: Window | None, subject: Subject) -
     span = f"from {window.start:%-d %b %Y} to {window.end:%-d %b %Y}"
     if len(found.y) < LEAST_ROWS:
         return f"expected at least {LEAST_ROWS} labelled rows {span}, got {len(found.y)}"
-    if subject.model.task == "classification" and np.unique(found.y).size < 2:
-        return f"expected rows of both classes {span}, got {len(found.y):,} of one"
+    if not subject.settings.labels(subject.model.task).tells_apart(found.y):
+        return f"expected rows of two classes or more {span}, got {len(found.y):,} of one"
     return ""
 
 

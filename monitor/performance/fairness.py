@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from monitor.performance.groups import Group
 from monitor.performance.intervals import IndexArray
+from monitor.performance.metrics import Task
 
 FloatArray = NDArray[np.float64]
 
@@ -36,16 +37,19 @@ class Gap:
     highest_rate: float
 
 
-def rates(y: FloatArray, found: FloatArray, *, classes: bool) -> tuple[Rate, ...]:
+def rates(y: FloatArray, found: FloatArray, *, task: Task) -> tuple[Rate, ...]:
     """What is compared between groups: how often positives are found and how often rows are called positive.
 
+    Of several classes none is the positive one, so that accuracy is compared; of values the mean absolute error.
+
     Args:
-        y: labels 0 or 1, or values, shape (n,).
-        found: the classes 0 or 1 that the model decides on, or its values, shape (n,).
-        classes: whether it is about classes; for values the mean absolute error is compared.
+        y: labels 0 or 1, class numbers or values, shape (n,).
+        found: the classes that the model decides on, or its values, shape (n,).
     """
     everything = np.ones(y.size, dtype=np.bool_)
-    if not classes:
+    if task is Task.MULTICLASS:
+        return (Rate(name="accuracy", values=(y == found).astype(np.float64), counted=everything),)
+    if task is Task.REGRESSION:
         return (Rate(name="mean absolute error", values=np.abs(y - found), counted=everything),)
     return (
         Rate(name="true-positive rate", values=found, counted=y == 1),

@@ -12,9 +12,11 @@ from monitor.performance import intervals
 from monitor.performance.intervals import IndexArray, Interval
 from monitor.performance.metrics import (
     METRICS,
+    UNKNOWN,
     FloatArray,
     Needs,
     Task,
+    accuracy,
     as_floats,
     brier_rows,
     inputs,
@@ -60,11 +62,13 @@ def measure(
 ) -> Measured:  # fmt: skip
     """One metric with an interval: AUROC where there is a score, accuracy where there is a class, RMSE for regression.
 
+    A model of several classes is measured by its predicted class alone, so by its accuracy unless told otherwise.
+
     Intervals: DeLong (auroc), Wilson (accuracy, precision, recall), Student (rmse on the squared scale, mae, log_loss,
     brier), else a stratified percentile bootstrap with `seed`.
 
     Raises:
-        NotEnoughData: under 30 rows, or under 10 of a class.
+        NotEnoughData: under 30 rows, under 10 of one of two classes, or rows of one of several classes alone.
         BadInput: the metric is unknown, or what it needs was not given.
     """
     given = inputs(task, y, score=score, prediction=prediction, threshold=threshold)
@@ -73,6 +77,9 @@ def measure(
     if name not in METRICS:
         raise BadInput(f"expected one of {', '.join(METRICS)}, got metric {name!r}")
     chosen = METRICS[name]
+    if Task(task) not in chosen.tasks:
+        able = ", ".join(other for other, metric in METRICS.items() if Task(task) in metric.tasks)
+        raise BadInput(f"{name} is no metric for {task}: choose one of {able}")
     if chosen.needs not in given:
         raise BadInput(f"{name} needs a {chosen.needs}, got {', '.join(given)}")
     _require_enough(task, truth)
@@ -87,22 +94,23 @@ def default_metric(task: Task | str, *, has_score: bool) -> str:
     """The metric that a model is watched by unless its owner names another."""
     if Task(task) is Task.REGRESSION:
         return "rmse"
-    return "auroc" if has_score else "accuracy"
+    return "auroc" if has_score and Task(task) is Task.CLASSIFICATION else "accuracy"
 
 
 def paired_difference(
     y: ArrayLike, score_a: ArrayLike, score_b: ArrayLike, metric: str = "auroc", *, threshold: float = 0.5,
-    seed: int = 0, resamples: int = 400,
+    seed: int = 0, resamples: int = 400, several: bool = False,
 ) -> Measured:  # fmt: skip
     """Metric of B minus metric of A on the same rows, with a paired bootstrap interval.
 
-    Both scorings are resampled together, so the rows' difficulty cancels. Class metrics cut the scores at `threshold`.
+    Both scorings are resampled together, so the rows' difficulty cancels. Class metrics cut the scores at `threshold`;
+    with `several` classes the scores are class numbers.
     The result's `higher_is_better` is the metric's own: for a loss a negative difference is the better one.
     """
     if metric not in METRICS:
         raise BadInput(f"expected one of {', '.join(METRICS)}, got metric {metric!r}")
     chosen = METRICS[metric]
-    task = Task.REGRESSION if chosen.needs is Needs.VALUE else Task.CLASSIFICATION
+    task = Task.REGRESSION if chosen.needs is Needs.VALUE else Task.MULTICLASS if several else Task.CLASSIFICATION
     truth = as_floats(y, "y")
     _require_enough(task, truth)
     a, b = (_as_needed(task, chosen.needs, truth, scores, threshold) for scores in (score_a, score_b))
@@ -118,19 +126,24 @@ def paired_difference(
 
 
 def _as_needed(task: Task, needs: Needs, truth: FloatArray, scores: ArrayLike, threshold: float) -> FloatArray:
-    if task is Task.REGRESSION:
+    if task is not Task.CLASSIFICATION:
         return inputs(task, truth, score=None, prediction=scores)[needs]
     return inputs(task, truth, score=scores, prediction=None, threshold=threshold)[needs]
 
 
 def _strata(task: Task | str, truth: FloatArray) -> FloatArray:
-    return truth if Task(task) is Task.CLASSIFICATION else np.zeros(truth.size)
+    return np.zeros(truth.size) if Task(task) is Task.REGRESSION else truth
 
 
 def _require_enough(task: Task | str, truth: FloatArray) -> None:
     if truth.size < MIN_ROWS:
         raise NotEnoughData(
             f"expected at least {MIN_ROWS} rows with labels, got {truth.size}: wait or widen the window"
+        )
+    if Task(task) is Task.MULTICLASS and (known := np.unique(truth[truth != UNKNOWN])).size < 2:
+        raise NotEnoughData(
+            f"expected rows of at least two classes, got {truth.size} with labels of {known.size}: "
+            "wait or widen the window"
         )
     if Task(task) is Task.CLASSIFICATION:
         rarer = int(min((truth == 1).sum(), (truth == 0).sum()))
@@ -145,7 +158,7 @@ def _interval(name: str, truth: FloatArray, given: FloatArray, seed: int) -> Int
         case "auroc":
             return intervals.delong(truth, given)[1]
         case "accuracy":
-            return intervals.wilson(float((truth == given).sum()), truth.size)
+            return intervals.wilson(accuracy(truth, given) * truth.size, truth.size)
         case "precision" if (given == 1).any():
             return intervals.wilson(float((truth[given == 1] == 1).sum()), float((given == 1).sum()))
         case "recall":

@@ -1,4 +1,4 @@
-"""Performance metrics of classifiers (labels 0 or 1) and regressors: point values, with scikit-learn as oracle."""
+"""Performance metrics of classifiers (labels 0 or 1, or class numbers) and regressors: point values."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,10 +14,14 @@ FloatArray = NDArray[np.float64]
 
 
 class Task(StrEnum):
-    """What the model predicts."""
+    """What the model predicts: one of two classes, one of several, or a value."""
 
     CLASSIFICATION = "classification"
+    MULTICLASS = "multiclass"
     REGRESSION = "regression"
+
+
+UNKNOWN = -1.0  # the number of a label or prediction that is none of the model's several classes
 
 
 class Needs(StrEnum):
@@ -29,8 +33,8 @@ class Needs(StrEnum):
 
 
 def accuracy(y: FloatArray, predicted: FloatArray) -> float:
-    """The share of rows whose predicted class is right."""
-    return float(np.mean(y == predicted))
+    """The share of rows whose predicted class is right; a label that is no class of the model is never met."""
+    return float(np.mean((y == predicted) & (y != UNKNOWN)))
 
 
 def precision(y: FloatArray, predicted: FloatArray) -> float:
@@ -44,8 +48,28 @@ def recall(y: FloatArray, predicted: FloatArray) -> float:
 
 
 def balanced_accuracy(y: FloatArray, predicted: FloatArray) -> float:
-    """The mean of the two classes' recalls."""
-    return (recall(y, predicted) + recall(1 - y, 1 - predicted)) / 2
+    """The mean of the recalls of the classes that occur among the labels."""
+    return float(np.mean(list(recalls(y, predicted).values())))
+
+
+def recalls(y: FloatArray, predicted: FloatArray) -> dict[int, float]:
+    """By class number the share of its rows that were called so, for the known classes among the labels.
+
+    >>> recalls(np.array([0.0, 0.0, 2.0, UNKNOWN]), np.array([0.0, 1.0, 2.0, 1.0]))
+    {0: 0.5, 2: 1.0}
+    """
+    return {int(label): float(np.mean(predicted[y == label] == label)) for label in _known(y)}
+
+
+def macro_f1(y: FloatArray, predicted: FloatArray) -> float:
+    """The mean over the classes that occur of each one's F1, 2TP / (2TP + FP + FN), against all others."""
+    occur = _known(np.concatenate([y, predicted]))
+    return float(np.mean([f1(*((given == label).astype(np.float64) for given in (y, predicted))) for label in occur]))
+
+
+def _known(classes: FloatArray) -> FloatArray:
+    found = np.unique(classes)
+    return np.asarray(found[found != UNKNOWN], dtype=np.float64)
 
 
 def f1(y: FloatArray, predicted: FloatArray) -> float:
@@ -54,10 +78,16 @@ def f1(y: FloatArray, predicted: FloatArray) -> float:
 
 
 def mcc(y: FloatArray, predicted: FloatArray) -> float:
-    """Matthews' correlation of truth and prediction; 0 for a constant prediction."""
-    if np.ptp(y) == 0 or np.ptp(predicted) == 0:
-        return 0.0
-    return float(np.corrcoef(y, predicted)[0, 1])
+    """Matthews' correlation of true and predicted class, of any number of classes; 0 for a constant prediction.
+
+    (c·n − Σ t_k p_k) / √((n² − Σ t_k²)(n² − Σ p_k²)) with c rows right, t_k true and p_k predicted rows of class k.
+    Source: Gorodkin, "Comparing two K-category assignments by a K-category correlation coefficient", 2004.
+    """
+    codes = np.unique(np.concatenate([y, predicted]), return_inverse=True)[1]
+    n, most = y.size, int(codes.max()) + 1
+    true, called = (np.bincount(part, minlength=most).astype(np.float64) for part in (codes[:n], codes[n:]))
+    within = float(n * n - true @ true) * float(n * n - called @ called)
+    return float((np.sum(y == predicted) * n - true @ called) / np.sqrt(within)) if within > 0 else 0.0
 
 
 def auroc(y: FloatArray, score: FloatArray) -> float:
@@ -83,7 +113,12 @@ def log_loss_rows(y: FloatArray, score: FloatArray) -> FloatArray:
 
 
 def brier_rows(y: FloatArray, score: FloatArray) -> FloatArray:
-    """The squared error of the probability, a row."""
+    """The squared error of the probability, a row, from 0 to 1.
+
+    Of probabilities (n, k) of several classes ½ Σ_k (p_k − [y = k])², which for two classes is the same.
+    """
+    if score.ndim == 2:
+        return np.asarray(((score - (y[:, None] == np.arange(score.shape[1]))) ** 2).sum(axis=1) / 2, dtype=np.float64)
     return np.asarray((score - y) ** 2, dtype=np.float64)
 
 
@@ -118,20 +153,25 @@ def pinball(y: FloatArray, predicted: FloatArray, quantile: float = 0.5) -> floa
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A metric's function of (truth, prediction), and which way is better."""
+    """A metric's function of (truth, prediction), which way is better, and which tasks it is for."""
 
     function: Callable[[FloatArray, FloatArray], float]
     needs: Needs
     higher_is_better: bool = True
+    tasks: tuple[Task, ...] = (Task.CLASSIFICATION,)
+
+
+_CLASSES, _SEVERAL, _VALUES = (Task.CLASSIFICATION, Task.MULTICLASS), (Task.MULTICLASS,), (Task.REGRESSION,)
 
 
 METRICS: dict[str, Metric] = {
-    "accuracy": Metric(function=accuracy, needs=Needs.CLASS),
-    "balanced_accuracy": Metric(function=balanced_accuracy, needs=Needs.CLASS),
+    "accuracy": Metric(function=accuracy, needs=Needs.CLASS, tasks=_CLASSES),
+    "balanced_accuracy": Metric(function=balanced_accuracy, needs=Needs.CLASS, tasks=_CLASSES),
+    "macro_f1": Metric(function=macro_f1, needs=Needs.CLASS, tasks=_SEVERAL),
     "precision": Metric(function=precision, needs=Needs.CLASS),
     "recall": Metric(function=recall, needs=Needs.CLASS),
     "f1": Metric(function=f1, needs=Needs.CLASS),
-    "mcc": Metric(function=mcc, needs=Needs.CLASS),
+    "mcc": Metric(function=mcc, needs=Needs.CLASS, tasks=_CLASSES),
     "auroc": Metric(function=auroc, needs=Needs.SCORE),
     "auprc": Metric(function=auprc, needs=Needs.SCORE),
     "log_loss": Metric(
@@ -140,11 +180,11 @@ METRICS: dict[str, Metric] = {
     "brier": Metric(
         function=lambda y, score: float(brier_rows(y, score).mean()), needs=Needs.SCORE, higher_is_better=False
     ),
-    "rmse": Metric(function=rmse, needs=Needs.VALUE, higher_is_better=False),
-    "mae": Metric(function=mae, needs=Needs.VALUE, higher_is_better=False),
-    "mape": Metric(function=mape, needs=Needs.VALUE, higher_is_better=False),
-    "r2": Metric(function=r2, needs=Needs.VALUE),
-    "pinball": Metric(function=pinball, needs=Needs.VALUE, higher_is_better=False),
+    "rmse": Metric(function=rmse, needs=Needs.VALUE, higher_is_better=False, tasks=_VALUES),
+    "mae": Metric(function=mae, needs=Needs.VALUE, higher_is_better=False, tasks=_VALUES),
+    "mape": Metric(function=mape, needs=Needs.VALUE, higher_is_better=False, tasks=_VALUES),
+    "r2": Metric(function=r2, needs=Needs.VALUE, tasks=_VALUES),
+    "pinball": Metric(function=pinball, needs=Needs.VALUE, higher_is_better=False, tasks=_VALUES),
 }
 
 
@@ -155,8 +195,8 @@ def all_metrics(
     """Every metric that these rows define, by name.
 
     Args:
-        task: classification or regression.
-        y: the truth, shape (n,): 0 or 1, or a real value.
+        task: classification (of two classes), multiclass or regression.
+        y: the truth, shape (n,): 0 or 1, a class number (-1: none of the classes), or a real value.
         score: probability of class 1, shape (n,).
         prediction: predicted class or value, shape (n,); by default the class is score ≥ `threshold`.
 
@@ -167,12 +207,12 @@ def all_metrics(
     """
     given = inputs(task, y, score=score, prediction=prediction, threshold=threshold)
     truth = as_floats(y, "y")
-    one_class = Task(task) is Task.CLASSIFICATION and np.unique(truth).size < 2
-    undefined = {"auroc", "auprc", "mcc", "balanced_accuracy", "recall"} if one_class else set()
+    one_class = Task(task) is not Task.REGRESSION and _known(truth).size < 2
+    undefined = {"auroc", "auprc", "mcc", "balanced_accuracy", "recall", "macro_f1"} if one_class else set()
     return {
         name: metric.function(truth, given[metric.needs])
         for name, metric in METRICS.items()
-        if metric.needs in given and name not in undefined
+        if Task(task) in metric.tasks and metric.needs in given and name not in undefined
     }
 
 
@@ -183,11 +223,15 @@ def inputs(
     truth = as_floats(y, "y")
     if Task(task) is Task.REGRESSION:
         found = {Needs.VALUE: prediction}
+    elif Task(task) is Task.MULTICLASS:  # a score alone does not say which class it is of
+        found = {Needs.CLASS: prediction}
     elif prediction is None and score is not None:
         found = {Needs.SCORE: score, Needs.CLASS: (as_floats(score, "score") >= threshold).astype(np.float64)}
     else:
         found = {Needs.SCORE: score, Needs.CLASS: prediction}
     given = {need: as_floats(values, need) for need, values in found.items() if values is not None}
+    if not given and Task(task) is Task.MULTICLASS:
+        raise BadInput("expected the predicted class of a model of several classes, got none: log it as the prediction")
     if not given:
         raise BadInput(f"expected a score or a prediction for {task}, got neither")
     for need, values in given.items():
@@ -195,6 +239,8 @@ def inputs(
             raise BadInput(f"expected {truth.size} values of {need}, one a label, got shape {values.shape}")
     if Task(task) is Task.CLASSIFICATION and not np.isin(truth, [0.0, 1.0]).all():
         raise BadInput("expected labels 0 and 1, got others: name the positive class")
+    if Task(task) is Task.MULTICLASS and not all(_numbered(one) for one in (truth, *given.values())):
+        raise BadInput("expected class numbers from 0, or -1 for none of the classes, got others: name the classes")
     return given
 
 
@@ -206,6 +252,10 @@ def as_floats(values: ArrayLike, name: str) -> FloatArray:
     if array.ndim != 1 or not np.isfinite(array).all():
         raise BadInput(f"expected finite numbers of shape (n,) in {name}: leave out rows without a label or prediction")
     return array
+
+
+def _numbered(classes: FloatArray) -> bool:
+    return bool(((classes == np.round(classes)) & (classes >= UNKNOWN)).all())
 
 
 def _ratio(part: float, whole: float) -> float:

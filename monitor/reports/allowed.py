@@ -14,10 +14,20 @@ from monitor.reports.config import MetricSpec
 
 NUMERIC_METHOD, CATEGORICAL_METHOD, THRESHOLD = "wasserstein", "jensenshannon", 0.1
 NUMERICAL, CATEGORICAL = "num", "cat"
+OUTCOMES = ("classification", "regression")
 _MOST_LISTED = 12
 _NOT_ARGUMENTS = {"self", "type", "data", "kwargs", "args", "include_tests"}
 _PER_COLUMN = ("per_column_method", "per_column_threshold")
 _METHODS = ("method", "num_method", "cat_method")
+
+
+def outcome_of(task: str) -> str:
+    """What Evidently calls a task: to it classes are classes, two or several.
+
+    >>> outcome_of("multiclass")
+    'classification'
+    """
+    return "regression" if task == "regression" else "classification"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ from monitor.errors import BadInput, HoldfastError
 from monitor.reports.allowed import (
     CATEGORICAL_METHOD,
     NUMERIC_METHOD,
+    OUTCOMES,
     THRESHOLD,
     Method,
     Vocabulary,
@@ -38,7 +39,6 @@ _NOT_KEPT = {  # by module or by name
     "row_test_summary": "descriptors of texts",
     "TextEvals": "descriptors of texts",
 }
-_OUTCOMES = ("classification", "regression")
 FINDINGS, OWN_METHOD, _MOST_DRAWN = "holdfast-findings", "holdfast", 20
 
 
@@ -52,7 +52,7 @@ class _Data:
     categorical: list[str]
     regression: bool
     has_labels: bool
-    positive: str | None
+    positive: str | None  # of two classes; None: several, or values
     empty: list[str]
 
     @classmethod
@@ -71,7 +71,27 @@ class _Data:
         """Whether predictions can be held against labels."""
         if not self.has_labels or PREDICTION not in self.current.columns:
             return False
-        return self.regression or (self.positive is not None and SCORE in self.current.columns)
+        if self.positive is not None:
+            return SCORE in self.current.columns
+        return self.regression or not self.one_sided
+
+    @property
+    def one_sided(self) -> tuple[str, ...]:
+        """Of several classes those that one side alone has: Evidently's metrics of classes fail on them."""
+        if self.regression or self.positive is not None or PREDICTION not in self.current.columns:
+            return ()
+        seen = [
+            {*frame[LABEL].dropna(), *frame[PREDICTION].dropna()} if LABEL in frame.columns else set()
+            for frame in (self.current, self.reference)
+        ]
+        return tuple(sorted(seen[0] ^ seen[1]))
+
+    @property
+    def lacks(self) -> str:
+        """What is lacking for predictions to be held against labels."""
+        if self.has_labels and self.one_sided:
+            return f"classes on both sides: {', '.join(self.one_sided)} is in the window or in the reference alone"
+        return "predictions and labels in the window and in the reference"
 
     def run(self, metrics: list[Any], columns: Sequence[str], *, outcome: bool, **said: Any) -> Any:
         """Evidently's snapshot of these columns, and with `outcome` of score, prediction and label."""
@@ -90,12 +110,14 @@ class _Data:
             raise BadInput(str(error)) from error
 
     def _definition(self, columns: list[str], *, judged: bool) -> Any:
-        from evidently import BinaryClassification, DataDefinition, Regression
+        from evidently import BinaryClassification, DataDefinition, MulticlassClassification, Regression
 
         as_numbers = {*self.numerical, SCORE, *((PREDICTION, LABEL) if self.regression else ())}
         tasks: dict[str, Any] = {}
         if judged and self.regression:
             tasks["regression"] = [Regression(target=LABEL, prediction=PREDICTION)]
+        elif judged and self.positive is None:  # of several classes no scores are logged, but of the predicted one
+            tasks["classification"] = [MulticlassClassification(target=LABEL, prediction_labels=PREDICTION)]
         elif judged:
             tasks["classification"] = [
                 BinaryClassification(
@@ -115,6 +137,8 @@ def write_report(folder: Path) -> None:
     plan = _plan(folder)
     data, left_out = _Data.read(folder, plan), dict(plan["left_out"])
     columns = data.columns
+    if "outcome" in plan["presets"] and data.has_labels and data.one_sided:
+        left_out[PREDICTION] = f"not judged, it needs {data.lacks}"
     try:
         snapshot = _report(data, plan, columns)
     except HoldfastError:
@@ -154,8 +178,8 @@ def _presets(word: str, data: _Data, columns: list[str], *, alone: bool) -> Iter
         yield DataSummaryPreset(columns=columns)
     elif not alone and data.is_judged:
         yield RegressionPreset() if data.regression else ClassificationPreset()
-    elif not alone and word in _OUTCOMES:
-        raise BadInput(f"a {word} report needs predictions and labels in the window and in the reference")
+    elif not alone and word in OUTCOMES:
+        raise BadInput(f"a {word} report needs {data.lacks}")
 
 
 def write_measures(folder: Path) -> None:
@@ -176,8 +200,7 @@ def _measured(vocabulary: Vocabulary, data: _Data, spec: MetricSpec) -> dict[str
     """The results of one metric or preset, and in `troubled` why some columns have none."""
     needs = _task_of(vocabulary, spec)
     if needs is not None and not data.is_judged:
-        why = f"{needs} metrics need predictions and labels in the window and in the reference"
-        return {"results": [], "status": "insufficient", "why": why}
+        return {"results": [], "status": "insufficient", "why": f"{needs} metrics need {data.lacks}"}
     columns = list(spec.columns) or data.columns
     if missing := [name for name in columns if name not in data.current.columns]:
         return {"results": [], "status": "insufficient", "why": f"no {missing[0]} in the window and in the reference"}
@@ -358,7 +381,7 @@ def _room(chosen: type) -> str:
 
 def _task_of(vocabulary: Vocabulary, spec: MetricSpec) -> str | None:
     room = _room(vocabulary.metrics[spec.name])
-    return room if room in _OUTCOMES else None
+    return room if room in OUTCOMES else None
 
 
 def _trouble(attempt: Callable[[], Any]) -> str | None:

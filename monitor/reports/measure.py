@@ -7,7 +7,7 @@ from typing import Any
 
 from monitor.errors import BadInput, JobFailed
 from monitor.reports import process
-from monitor.reports.allowed import CATEGORICAL, NUMERICAL
+from monitor.reports.allowed import CATEGORICAL, NUMERICAL, outcome_of
 from monitor.reports.config import EvidentlyConfig, MetricSpec
 from monitor.reports.sanitise import LABEL, PREDICTION, SCORE, Sanitised
 from monitor.reports.series import Result, escaped, key_of, plain, results_of
@@ -27,7 +27,7 @@ def checked(config: EvidentlyConfig, schema: Schema, *, task: str) -> EvidentlyC
     plan = {
         "units": [spec.model_dump() for spec in config.metrics],
         "kinds": kinds_of(schema, regression=task == "regression"),
-        "task": task,
+        "task": outcome_of(task),
     }
     with process.folder() as folder:
         _write(folder / "plan.json", plan)

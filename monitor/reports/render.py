@@ -7,6 +7,7 @@ from typing import Any
 
 from monitor.errors import BadInput
 from monitor.reports import process
+from monitor.reports.allowed import OUTCOMES, outcome_of
 from monitor.reports.measure import frames_to
 from monitor.reports.sanitise import Sanitised
 
@@ -34,7 +35,7 @@ class Preset(StrEnum):
         """
         if name not in set(cls):
             raise BadInput(f"expected a preset among {', '.join(cls)}, got {name!r}")
-        if name in _TASKS and name != task:
+        if name in OUTCOMES and name != outcome_of(task):
             raise BadInput(f"a {name} report is for {name} models; this one does {task}")
         return cls(name)
 
@@ -46,9 +47,6 @@ class Preset(StrEnum):
     @classmethod
     def of_kind(cls, kind: str) -> "Preset":
         return cls(kind.partition(":")[2] or cls.ALL)
-
-
-_TASKS = ("classification", "regression")
 
 
 @dataclass(frozen=True, kw_only=True)

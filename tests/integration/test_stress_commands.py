@@ -78,9 +78,9 @@ def test_rows_of_one_class_or_without_labels_are_refused(holdfast: Commands, eng
         2,
         True,
     )
-    with patch("monitor.jobs.stress_rows.numbers", lambda texts, *_: texts.notna().to_numpy(float)):
+    with patch("monitor.performance.labels.Labels.numbers", lambda _, texts: texts.notna().to_numpy(float)):
         answer = holdfast("stress", "fraud", "--on", "reference")
-    assert (answer.code, "expected rows of both classes" in answer.err) == (2, True)
+    assert (answer.code, "expected rows of two classes or more" in answer.err) == (2, True)
 
 
 def test_an_interrupted_stress_test_leaves_nothing(holdfast: Commands, engine: Engine, tmp_path: Path):

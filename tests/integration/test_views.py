@@ -14,6 +14,7 @@ import dashboard
 from dashboard import auth, place, queries
 from monitor.acts.retraining import expire_due
 from monitor.acts.shadow import Loss, ShadowVerdict, Terms, begin_shadow, conclude
+from monitor.artifacts import Store
 from monitor.db.checks import CheckRun, Finding
 from monitor.db.engine import transaction
 from monitor.db.jobs import Job
@@ -24,6 +25,9 @@ from monitor.db.users import create_user
 from monitor.governance.roles import Actor, Role
 from monitor.performance.confidence_sequence import ConfidenceSequence
 from tests.seeded import populate
+from tests.several import Plans
+from tests.several import register as register_plans
+from tests.streams import REFERENCE_DAYS, drain_checks, serve_days, tools_for
 from tests.unguarded import unguarded
 
 ANA = Actor(id="ana", name="Ana", roles=frozenset({Role.APPROVER, Role.OPERATOR}))
@@ -79,6 +83,19 @@ def test_a_view_answers_its_question_in_the_first_line(name: str, headline: str)
     app = view(name)
     assert not app.exception
     assert [title.value for title in app.title] == [headline]
+
+
+def test_a_model_of_several_classes_shows_the_recall_of_each(engine: Engine, tmp_path: Path):
+    register_plans(engine, Store(tmp_path / "artifacts"))
+    serve_days(engine, Plans(turned=REFERENCE_DAYS), REFERENCE_DAYS, REFERENCE_DAYS + 1)
+    drain_checks(tools_for(engine, tmp_path))
+    app = view("model")
+    assert not app.exception
+    assert app.title[0].value.startswith("Concept drift in every window shown")
+    shown = next(caption.value for caption in app.caption if "recall of" in caption.value)
+    assert [part.rsplit(" ", 1)[0] for part in shown.split(" · ")] == [
+        "balanced accuracy", "macro f1", "recall of basic", "recall of plus", "recall of premium",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", VIEWS)

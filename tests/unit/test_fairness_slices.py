@@ -8,7 +8,7 @@ from monitor.jobs.compare_child import Measurements
 from monitor.jobs.gate_figures import Shown, SideBySide, differences_of, fairness_of, slices_of
 from monitor.performance.fairness import enough, largest_gap, rates
 from monitor.performance.groups import groups_of
-from monitor.performance.metrics import auroc, recall
+from monitor.performance.metrics import Task, auroc, recall
 from monitor.performance.slices import worse_slices
 from monitor.schema import Schema
 
@@ -24,7 +24,9 @@ def _world(seed: int = 0) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
 
 def _beside(frame: pd.DataFrame, y: np.ndarray, old: np.ndarray, new: np.ndarray) -> SideBySide:
     shown = [Shown(said=said, decided=(said > 0.5).astype(float)) for said in (old, new)]
-    return SideBySide(frame=frame, schema=Schema.infer(frame), y=y, old=shown[0], new=shown[1], classes=True)
+    return SideBySide(
+        frame=frame, schema=Schema.infer(frame), y=y, old=shown[0], new=shown[1], task=Task.CLASSIFICATION
+    )
 
 
 def test_every_row_is_in_one_group_of_a_feature():
@@ -41,7 +43,7 @@ def test_every_row_is_in_one_group_of_a_feature():
 def test_the_gap_is_the_difference_of_the_groups_own_rates():
     frame, y, probability = _world()
     called = (probability > 0.5).astype(float)
-    true_positive, positive = rates(y, called, classes=True)
+    true_positive, positive = rates(y, called, task=Task.CLASSIFICATION)
     groups = groups_of(frame, Schema.infer(frame), "channel")
     gap = largest_gap(groups, true_positive)
     by_hand = pd.Series(called[y == 1]).groupby(frame["channel"].to_numpy()[y == 1]).mean()
@@ -55,7 +57,7 @@ def test_the_gap_is_the_difference_of_the_groups_own_rates():
 def test_a_group_of_few_rows_decides_nothing():
     frame, y, probability = _world()
     frame.loc[:9, "channel"] = "kiosk"
-    (rate, *_) = rates(y, (probability > 0.5).astype(float), classes=True)
+    (rate, *_) = rates(y, (probability > 0.5).astype(float), task=Task.CLASSIFICATION)
     kept = enough(groups_of(frame, Schema.infer(frame), "channel"), rate)
     assert [group.name for group in kept] == ["= app", "= web"]
 

@@ -10,6 +10,7 @@ from sklearn import metrics as oracle
 from monitor.errors import BadInput, NotEnoughData
 from monitor.performance import Measured, all_metrics, is_beyond, limit_of, measure, paired_difference
 from monitor.performance.intervals import delong, wilson
+from monitor.performance.metrics import UNKNOWN, brier_rows, recalls
 
 
 def _scored(rng: np.random.Generator, n: int = 400, strength: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -57,6 +58,63 @@ def test_regression_metrics_are_those_of_scikit_learn(seed):
     predicted = y + rng.normal(0.5, 1, 200)
     expected = {name: f(y, predicted) for name, f in VALUE_ORACLES.items()}
     assert all_metrics("regression", y, prediction=predicted) == pytest.approx(expected, abs=1e-12)
+
+
+SEVERAL_ORACLES = {
+    "accuracy": oracle.accuracy_score,
+    "balanced_accuracy": oracle.balanced_accuracy_score,
+    "macro_f1": lambda y, predicted: oracle.f1_score(y, predicted, average="macro"),
+    "mcc": oracle.matthews_corrcoef,
+}
+
+
+def _of_classes(rng: np.random.Generator, k: int, n: int = 400) -> tuple[np.ndarray, np.ndarray]:
+    y = rng.choice(k, n, p=rng.dirichlet(np.full(k, 2.0))).astype(float)
+    return y, np.where(rng.random(n) < 0.6, y, rng.integers(0, k, n)).astype(float)
+
+
+@pytest.mark.parametrize("k", [2, 3, 5, 20])
+def test_metrics_of_several_classes_are_those_of_scikit_learn(k):
+    y, predicted = _of_classes(np.random.default_rng(k), k)
+    expected = {name: f(y, predicted) for name, f in SEVERAL_ORACLES.items()}
+    assert all_metrics("multiclass", y, prediction=predicted) == pytest.approx(expected, abs=1e-12)
+    by_class = oracle.recall_score(y, predicted, average=None, labels=sorted(set(y)))
+    assert list(recalls(y, predicted).values()) == pytest.approx(list(by_class), abs=1e-12)
+
+
+def test_a_label_that_is_none_of_the_classes_is_wrong_for_every_prediction():
+    y = np.array([0.0, 1.0, 2.0, UNKNOWN, UNKNOWN] * 10)
+    found = measure("multiclass", y, prediction=np.array([0.0, 1.0, 2.0, 1.0, UNKNOWN] * 10))
+    assert (found.name, found.value) == ("accuracy", 0.6)
+    assert (found.low, found.high) == pytest.approx(wilson(30, 50))
+    assert recalls(y, np.zeros(50)) == {0: 1.0, 1: 0.0, 2: 0.0}
+
+
+def test_several_classes_need_the_predicted_class_and_a_metric_of_theirs():
+    y = np.arange(60) % 3.0
+    with pytest.raises(BadInput, match="expected the predicted class of a model of several classes, got none"):
+        measure("multiclass", y, score=np.full(60, 0.5))
+    with pytest.raises(BadInput, match="auroc is no metric for multiclass: choose one of accuracy"):
+        measure("multiclass", y, prediction=y, metric="auroc")
+    with pytest.raises(BadInput, match="expected class numbers from 0"):
+        measure("multiclass", y + 0.5, prediction=y)
+    with pytest.raises(NotEnoughData, match="expected rows of at least two classes, got 60 with labels of 1"):
+        measure("multiclass", np.zeros(60), prediction=y)
+
+
+def test_squared_errors_of_probabilities_are_the_same_for_two_classes_written_either_way():
+    rng = np.random.default_rng(0)
+    y, p = rng.integers(0, 2, 50).astype(float), rng.random(50)
+    assert brier_rows(y, np.column_stack([1 - p, p])) == pytest.approx(brier_rows(y, p), abs=1e-12)
+
+
+def test_a_paired_difference_of_several_classes_is_that_of_their_accuracies():
+    rng = np.random.default_rng(2)
+    y, worse = _of_classes(rng, 4, 1_000)
+    better = np.where(rng.random(1_000) < 0.8, y, worse)
+    found = paired_difference(y, worse, better, "accuracy", several=True)
+    assert found.value == pytest.approx(np.mean(y == better) - np.mean(y == worse))
+    assert 0 < found.low < found.value < found.high
 
 
 def test_one_class_leaves_out_what_compares_classes_and_nothing_is_nan():

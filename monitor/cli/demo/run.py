@@ -30,6 +30,7 @@ from monitor.db.scratch import fresh_database
 from monitor.errors import Unavailable
 from monitor.jobs.context import Tools
 from monitor.jobs.plan import plan
+from monitor.performance import Labels, Task
 from monitor.settings import Settings
 from monitor.windows import Window
 
@@ -109,7 +110,7 @@ class Demo:
             SCHEMA.encode(history),
             target,
             SCHEMA,
-            task="classification",
+            labels=Labels(task=Task.CLASSIFICATION, positive="1"),
             store=self.tools.store,
             seed=self.options.seed,
         )
