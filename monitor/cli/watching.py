@@ -17,7 +17,7 @@ from monitor.acts.sources import add_source
 from monitor.cli.actor import COMMAND_LINE
 from monitor.cli.backtest import model_settings
 from monitor.cli.enroll import Enrolment, enroll
-from monitor.cli.history import REFERENCE_SHARE, Columns, History, read_rows, understand
+from monitor.cli.history import REFERENCE_SHARE, History, understand
 from monitor.db.engine import database_now, transaction
 from monitor.db.read_alerts import alert_list
 from monitor.db.read_model import model_history
@@ -33,6 +33,7 @@ from monitor.db.registry import (
 )
 from monitor.drift.reference import MIN_WINDOWS
 from monitor.errors import BadInput, HoldfastError, NotFound
+from monitor.intake.columns import Columns, read_rows
 from monitor.intake.ingest import advance_watermark, ingest
 from monitor.intake.labels import ingest_labels
 from monitor.intake.sources.files import FileSource, Part, parse_times
