@@ -53,6 +53,14 @@ def test_every_command_of_governance_is_documented():
     assert [name for name in named if name not in pages] == []
 
 
+def test_every_command_and_option_of_source_is_documented():
+    page = (DOCS / "how-to" / "sources.md").read_text()
+    commands = typer.main.get_command(app).commands["source"].commands
+    assert [name for name in commands if f"holdfast source {name}" not in page] == []
+    options = {name for parameter in commands["add"].params for name in parameter.opts if name.startswith("--")}
+    assert {name for name in options if f"`{name}" not in page} <= {"--home", "--as"}
+
+
 def test_every_decision_note_is_numbered_once():
     numbers = [path.name[:4] for path in sorted((DOCS / "decisions").glob("0*.md"))]
     assert numbers == [f"{n:04d}" for n in range(1, len(numbers) + 1)]

@@ -25,6 +25,7 @@ from monitor.cli import (
     report,
     retiring,
     segments,
+    sources,
     stressing,
     threats,
     tokens,
@@ -47,6 +48,7 @@ for group in (demo, platform, look, models, checking, stressing, freezing, proce
 app.command()(voting.rollback)
 app.add_typer(database.app, name="db")
 app.add_typer(models.app, name="model")
+app.add_typer(sources.app, name="source")
 app.add_typer(models.routes, name="route")
 app.add_typer(monitors.app, name="monitor")
 app.add_typer(report.app, name="report")

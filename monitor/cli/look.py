@@ -55,6 +55,7 @@ def columns_from(
     identifier: str | None,
     label_time: str | None,
     drop: str | None,
+    labels_only: bool = False,
 ) -> "Columns":
     from monitor.intake.columns import Columns
 
@@ -66,6 +67,7 @@ def columns_from(
         id=identifier,
         label_time=label_time,
         drop=names(drop),
+        labels_only=labels_only,
     )
 
 

@@ -26,6 +26,7 @@ from monitor.intake.sources.contract import Part, Secret, rows_of_a_part
 
 MOST_TIES = 10_000  # rows with the newest cursor value that a bookmark remembers one by one
 STATEMENT_SECONDS = 300
+_SQLITE = "sqlite:///"
 _AUTOCOMMIT = ("postgresql", "mysql", "mariadb", "sqlite", "mssql")
 _READ_ONLY = {
     "sqlite": "PRAGMA query_only = ON",
@@ -79,7 +80,9 @@ class SqlSource:
 
     @staticmethod
     def remembered(location: str) -> str:
-        return location
+        prefix, path = location[: len(_SQLITE)], location[len(_SQLITE) :]
+        is_relative = prefix == _SQLITE and path and not path.startswith(("/", "file:"))
+        return f"{_SQLITE}{Path(path).absolute()}" if is_relative else location
 
     def pieces(self) -> "list[_Table]":
         """One piece: the table or the query."""
