@@ -24,6 +24,7 @@ from monitor.cli import (
     proposals,
     report,
     retiring,
+    schemas,
     segments,
     sources,
     stressing,
@@ -49,6 +50,7 @@ app.command()(voting.rollback)
 app.add_typer(database.app, name="db")
 app.add_typer(models.app, name="model")
 app.add_typer(sources.app, name="source")
+app.add_typer(schemas.app, name="schema")
 app.add_typer(models.routes, name="route")
 app.add_typer(monitors.app, name="monitor")
 app.add_typer(report.app, name="report")
