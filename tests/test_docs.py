@@ -61,6 +61,13 @@ def test_every_command_and_option_of_source_is_documented():
     assert {name for name in options if f"`{name}" not in page} <= {"--home", "--as"}
 
 
+def test_every_command_and_option_of_schema_is_documented():
+    page = (DOCS / "how-to" / "schema.md").read_text()
+    for name, command in typer.main.get_command(app).commands["schema"].commands.items():
+        options = {name for parameter in command.params for name in parameter.opts if name.startswith("--")}
+        assert {word for word in {f"holdfast schema {name}", *options} if word not in page} <= {"--home", "--as"}
+
+
 def test_every_decision_note_is_numbered_once():
     numbers = [path.name[:4] for path in sorted((DOCS / "decisions").glob("0*.md"))]
     assert numbers == [f"{n:04d}" for n in range(1, len(numbers) + 1)]

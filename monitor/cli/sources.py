@@ -1,5 +1,6 @@
 """`holdfast source`: where a model's traces and labels come from, read by schedule."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -50,6 +51,10 @@ def add(
     kind: Annotated[
         str | None, typer.Option("--kind", help="files or sql; told by the other options.", show_default=False)
     ] = None,
+    dates: Annotated[
+        str | None,
+        typer.Option("--dates", help="03/04/2026 is day-first or month-first.", show_default=False),
+    ] = None,
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="What the kind wants to know: KEY=VALUE.", show_default=False)
     ] = None,
@@ -68,6 +73,7 @@ def add(
     from monitor.intake.trying import first_rows
 
     columns = look.columns_from(time, target, prediction, score, identifier, label_time, drop, labels_only)
+    columns = replace(columns, day_first=_day_first(dates))
     chosen = kind or ("sql" if table or query or cursor else "files")
     settings = {"table": table, "query": query, "cursor": cursor} | dict(_setting(text) for text in setting or ())
     given = {key: value for key, value in settings.items() if value is not None}
@@ -180,6 +186,12 @@ def _state(source: "Source") -> str:
     if source.paused:
         return f"paused, {read}"
     return f"every {_words(source.every_seconds)}, {read}" if source.every_seconds else f"when asked, {read}"
+
+
+def _day_first(dates: str | None) -> bool | None:
+    if dates not in (None, "day-first", "month-first"):
+        raise BadInput(f"expected --dates day-first or month-first, got {dates!r}")
+    return None if dates is None else dates == "day-first"
 
 
 def _setting(text: str) -> tuple[str, str]:

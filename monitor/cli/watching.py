@@ -35,7 +35,7 @@ from monitor.errors import BadInput, HoldfastError, NotFound
 from monitor.intake.columns import Columns
 from monitor.intake.pulling import Pull, Pulled, settle
 from monitor.intake.sources.files import FileSource
-from monitor.intake.sources.times import parse_times
+from monitor.intake.sources.times import day_comes_first, parse_times
 from monitor.jobs.context import Tools
 from monitor.jobs.worker import drain
 from monitor.windows import parse_width
@@ -156,7 +156,7 @@ def _require_same(session: Session, model: Model, source: Source, flags: Flags) 
     """Flags that are said again must be those that were remembered: others would change what the log means."""
     if flags.pattern is not None and (said := FileSource.remembered(flags.pattern)) != source.location:
         raise BadInput(f"expected the files that are followed already, {source.location}, got {said}: leave them out")
-    remembered = Columns.of(source.mapping)
+    remembered = replace(Columns.of(source.mapping), day_first=None)  # which no flag says
     if flags.columns is not None and flags.columns != remembered:
         other = [name for name, value in asdict(remembered).items() if asdict(flags.columns)[name] != value]
         was = ", ".join(f"{name} {_words(asdict(remembered)[name])}" for name in other)
@@ -177,7 +177,9 @@ def _words(value: Any) -> str:
 
 
 def _register(tools: Tools, flags: Flags, columns: Columns, name: str, say: Say) -> None:
-    history = _history(FileSource(flags.pattern or "", secret=tools.secret).read_all(), flags, columns, name)
+    frame = FileSource(flags.pattern or "", secret=tools.secret).read_all()
+    columns = replace(columns, day_first=day_comes_first(frame[columns.time[0]]) if columns.time[0] in frame else None)
+    history = _history(frame, flags, columns, name)
     for sentence in history.sentences:
         say(sentence)
     windows = [(span, history.within(span)) for span in history.reference_windows]
@@ -216,7 +218,7 @@ def _history(frame: pd.DataFrame, flags: Flags, columns: Columns, name: str) -> 
     """Unless told otherwise normal is 28 windows, more of a long log, and of a short one all but its last window."""
     if flags.reference_until is not None:
         return understand(frame, columns, name=name, window=flags.window, reference_until=flags.reference_until)
-    last = parse_times(frame, list(columns.time)).max().isoformat()
+    last = parse_times(frame, list(columns.time), day_first=columns.day_first).max().isoformat()
     longest = understand(frame, columns, name=name, window=flags.window, reference_until=last)
     wanted = max(REFERENCE_WINDOWS, int(REFERENCE_SHARE * len(longest.reference_windows)))
     if len(longest.reference_windows) <= wanted:

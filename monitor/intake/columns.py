@@ -28,11 +28,14 @@ class Columns:
     label_time: str | None = None
     drop: tuple[str, ...] = ()
     labels_only: bool = False  # the rows are labels of traces that come another way; `time` is when they were known
+    day_first: bool | None = None  # in dates that end in the year, as a whole history shows it
+    texts: tuple[str, ...] = ()  # beside the id: what is text though it may look like a number
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> "Columns":
         """The columns as a source remembers them."""
-        return cls(**{**document, "time": tuple(document["time"]), "drop": tuple(document["drop"])})
+        several = {name: tuple(document.get(name, ())) for name in ("time", "drop", "texts")}
+        return cls(**{**document, **several})
 
     def named(self) -> list[str]:
         roles = (self.target, self.prediction, self.score, self.id, self.label_time)
@@ -86,7 +89,7 @@ def _faults(frame: pd.DataFrame, columns: Columns) -> dict[int, str]:
     reasons: dict[int, str] = {}
     told = [name for name in (columns.time[0] if len(columns.time) == 1 else None, columns.label_time) if name]
     for name in told:
-        unread = parse_times(frame, [name], strict=False).isna()
+        unread = parse_times(frame, [name], strict=False, day_first=columns.day_first).isna()
         unread &= frame[name].notna() | (name != columns.label_time)  # a row without a label has no time of it
         for n in frame.index[unread]:
             reasons.setdefault(int(n), f"{name}: expected a time, got {str(frame.at[n, name])[:80]!r}")
@@ -127,14 +130,14 @@ def roles(frame: pd.DataFrame, columns: Columns, *, seed: str, scored: bool = Tr
     `scored`: at least one row must have a score, where there is a column for it.
     """
     notes: list[str] = []
-    times = parse_times(frame, list(columns.time))
+    times = parse_times(frame, list(columns.time), day_first=columns.day_first)
     rows = pd.DataFrame({"trace_id": _ids(frame, columns.id, seed), "event_time": times}, index=frame.index)
     if columns.target:
         rows["label"] = _texts(frame[columns.target])
         rows["label_time"] = times
         if columns.label_time:
             known = frame[frame[columns.label_time].notna()]
-            rows.loc[known.index, "label_time"] = parse_times(known, [columns.label_time])
+            rows.loc[known.index, "label_time"] = parse_times(known, [columns.label_time], day_first=columns.day_first)
         rows["label_time"] = rows["label_time"].where(rows["label_time"] >= times, times)
     if columns.prediction:
         rows["prediction"] = _texts(frame[columns.prediction])

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from monitor.db.base import Json
-from monitor.db.registry import Model, Source
+from monitor.db.registry import Model, Source, feature_schema, schema_of
 from monitor.errors import HoldfastError, JobCancelled, JobReleased, LeaseLost, NotFound, StaleDecision
 from monitor.intake.columns import Columns, Rows, read_rows
 from monitor.intake.ingest import advance_watermark, ingest, quarantine
@@ -61,7 +61,10 @@ class Pull:
         with self.transaction() as session:
             source = _source(session, self.source_id)
             kind, location, settings = source.kind, source.location, dict(source.settings)
-            columns, marks = Columns.of(source.mapping), dict(source.bookmark.get(PIECES, {}))
+            marks = dict(source.bookmark.get(PIECES, {}))
+            schema = schema_of(feature_schema(session, session.get_one(Model, source.model_id)))
+            categories = tuple(feature.name for feature in schema.features if feature.is_categorical)
+            columns = replace(Columns.of(source.mapping), texts=categories)  # the level 007 is not the number 7
         pulled = Pulled()
         with _told(pulled, key=""):
             origin = open_source(kind, location, settings=settings, columns=columns, secret=self.secret)

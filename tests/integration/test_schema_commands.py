@@ -32,8 +32,8 @@ def test_a_file_suggests_a_schema_that_can_be_read_again(holdfast: Commands, tmp
     printed = holdfast.well("schema", "infer", now(tmp_path), "--drop", "y")
     assert printed.splitlines()[:3] == [
         "# left out: y (as said)",
-        "# left out: ts (a time)",
         "# left out: score (every trace has one of this name)",
+        "# left out: ts (a time)",
     ]
     assert "    unit: EUR  # by its name: to confirm" in printed
     assert "    mutable: false  # to confirm" in printed

@@ -199,11 +199,20 @@ def test_a_file_whose_records_are_none_is_told(tmp_path):
         list(file.parts(None))
 
 
-def test_ids_that_are_digits_keep_their_zeros(tmp_path):
-    (tmp_path / "log.csv").write_text("id,t\n007,2026-01-01\n")
-    (file,) = FileSource(str(tmp_path / "log.csv"), columns=Columns(time=("t",), id="id")).pieces()
+def test_ids_and_categories_that_are_digits_keep_their_zeros(tmp_path):
+    (tmp_path / "log.csv").write_text("id,t,zip,n\n007,2026-01-01,01234,05\n")
+    columns = Columns(time=("t",), id="id", texts=("zip",))
+    (file,) = FileSource(str(tmp_path / "log.csv"), columns=columns).pieces()
     (part,) = file.parts(None)
-    assert part.frame["id"].tolist() == ["007"]
+    assert part.frame[["id", "zip", "n"]].values.tolist() == [["007", "01234", 5]]
+
+
+def test_the_order_of_day_and_month_may_be_known_beforehand():
+    frame = pd.DataFrame({"t": ["01-02-2026", "03-04-2026"]})
+    read = {first: parse_times(frame, ["t"], day_first=first)[1].month for first in (True, False)}
+    assert read == {True: 4, False: 3}
+    shown = pd.DataFrame({"t": ["01-02-2026", "03-14-2026"]})  # what rows show is true
+    assert parse_times(shown, ["t"], day_first=True)[1] == pd.Timestamp("2026-03-14", tz="UTC")
 
 
 def test_wide_rows_come_in_smaller_parts(tmp_path):

@@ -61,7 +61,7 @@ class FileSource:
             raise BadInput(f"expected no settings beside the pattern of files, got {', '.join(settings)}")
         self.location = location
         self._secret = secret
-        self._as_text = (columns.id,) if columns is not None and columns.id is not None else ()
+        self._as_text = (*([columns.id] if columns.id else []), *columns.texts) if columns is not None else ()
         if is_url(location):
             check_address(location)
             if "::" in location:
