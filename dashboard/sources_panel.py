@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 from sqlalchemy.orm import Session
 
-from dashboard import actions, times
+from dashboard import actions, states, times
 from monitor.acts.sources import pause_source, resume_source
 from monitor.db.read_sources import SourceLine
 from monitor.db.registry import model_named, source_of
@@ -23,7 +23,7 @@ def show(lines: Sequence[SourceLine], *, may_act: bool) -> None:
     for line in lines:
         if line.last_error:
             told = f"{line.name} of {line.model} could not be read as a whole ({line.failures} in a row)"
-            st.warning(f"{told}: {line.last_error}", icon=":material/warning:")
+            st.warning(states.plain(f"{told}: {line.last_error}"), icon=":material/warning:")
     scheduled = {f"{line.model}: {line.name}": line for line in lines if line.every_seconds is not None}
     if may_act and scheduled:
         chosen = scheduled[st.selectbox("Source", list(scheduled), key="source", width=320)]
@@ -38,15 +38,11 @@ def _table(lines: Sequence[SourceLine]) -> pd.DataFrame:
             "Source": [line.name for line in lines],
             "State": [line.state for line in lines],
             "Last read": [times.moment(line.pulled_at) if line.pulled_at else "never" for line in lines],
-            "Every": [_words(line.every_seconds) for line in lines],
+            "Schedule": [line.pace for line in lines],
             "Kind": [line.kind for line in lines],
             "Location": [line.location for line in lines],
         }
     )
-
-
-def _words(seconds: int | None) -> str:
-    return "when asked" if seconds is None else f"{seconds / 60:g} min"
 
 
 def _hold(model: str, name: str, paused: bool) -> None:

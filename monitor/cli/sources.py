@@ -1,19 +1,16 @@
 """`holdfast source`: where a model's traces and labels come from, read by schedule."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from monitor.cli import look
-from monitor.cli.acting import AsOption, person_or_owner
+from monitor.cli.acting import AsOption, person_or_owner, plain
 from monitor.cli.deciding import ModelArgument
 from monitor.cli.models import open_door
 from monitor.cli.platform import HomeOption, say
 from monitor.errors import BadInput
-
-if TYPE_CHECKING:
-    from monitor.db.registry import Source
 
 app = typer.Typer(help="Files and tables that a model's traces and labels are read from.", no_args_is_help=True)
 
@@ -90,7 +87,7 @@ def add(
                 session, row, name=name, kind=chosen, location=place, columns=columns, settings=given,
                 every_seconds=every_seconds, by=person_or_owner(session, who), now=database_now(session),
             )  # fmt: skip
-    pace = f"read every {_words(every_seconds)}" if every_seconds else f"read by holdfast source pull {model} {name}"
+    pace = f"read every {every}" if every_seconds else f"read by holdfast source pull {model} {name}"
     print(f"{model}: {name} added; it is {pace}")
 
 
@@ -100,17 +97,19 @@ def list_sources(
     home: HomeOption = None,
 ) -> None:
     """The sources, when each was read last, and what could not be read."""
-    from monitor.db.registry import model_named, models, sources_of
+    from monitor.db.read_sources import source_lines
+    from monitor.db.registry import model_named
 
     with open_door(home) as door, door.transaction() as session:
-        chosen = [model_named(session, model)] if model else models(session)
-        found = [(row.name, source) for row in chosen for source in sources_of(session, row)]
+        chosen = model_named(session, model).name if model else None
+        found = [line for line in source_lines(session) if chosen in (None, line.model)]
     if not found:
         say("no source yet: holdfast source add MODEL NAME LOCATION --time COLUMN")
-    for owner, source in found:
-        print(f"{owner:<16} {source.name:<12} {source.kind:<6} {_state(source):<40} {source.location}")
-        if source.last_error:
-            print(f"  {source.last_error}")
+    for line in found:
+        read = f"read {line.pulled_at:%-d %b %H:%M} UTC" if line.pulled_at else "not read yet"
+        print(f"{line.model:<16} {line.name:<12} {line.state:<8} {line.pace:<12} {read:<22} {line.location}")
+        if line.last_error:
+            print(f"  not read as a whole, {line.failures} in a row: {plain(line.last_error)}")
 
 
 @app.command()
@@ -179,15 +178,6 @@ def remove(model: ModelArgument, name: NameArgument, who: AsOption = None, home:
     print(f"{model}: {name} is removed; its rows stay")
 
 
-def _state(source: "Source") -> str:
-    read = f"read {source.pulled_at:%-d %b %H:%M} UTC" if source.pulled_at else "not read yet"
-    if source.failures:
-        read += f", failing ({source.failures} in a row)"
-    if source.paused:
-        return f"paused, {read}"
-    return f"every {_words(source.every_seconds)}, {read}" if source.every_seconds else f"when asked, {read}"
-
-
 def _day_first(dates: str | None) -> bool | None:
     if dates not in (None, "day-first", "month-first"):
         raise BadInput(f"expected --dates day-first or month-first, got {dates!r}")
@@ -203,16 +193,10 @@ def _setting(text: str) -> tuple[str, str]:
 
 def _seconds(text: str) -> int:
     """
-    >>> _seconds("5m"), _words(5_400)
-    (300, '90m')
+    >>> _seconds("5m")
+    300
     """
     number, unit = text[:-1], text[-1:]
     if unit not in _UNITS or not number.isdigit() or int(number) == 0:
         raise BadInput(f"expected --every such as 30s, 5m, 1h or 1d, got {text!r}")
     return int(number) * _UNITS[unit]
-
-
-def _words(seconds: int | None) -> str:
-    whole = [(unit, length) for unit, length in _UNITS.items() if (seconds or 0) % length == 0]
-    unit, length = whole[-1]
-    return f"{(seconds or 0) // length}{unit}"

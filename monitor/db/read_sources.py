@@ -8,6 +8,8 @@ from sqlalchemy.orm import Session
 
 from monitor.db.registry import Model, Source
 
+_UNITS = {"s": 1, "min": 60, "h": 3_600, "d": 86_400}
+
 
 @dataclass(frozen=True, kw_only=True)
 class SourceLine:
@@ -23,6 +25,14 @@ class SourceLine:
     due_at: datetime | None
     failures: int  # looks in a row at which something could not be read
     last_error: str | None
+
+    @property
+    def pace(self) -> str:
+        """How often it is read, in words."""
+        if self.every_seconds is None:
+            return "when asked"
+        unit, length = [one for one in _UNITS.items() if self.every_seconds % one[1] == 0][-1]
+        return f"every {self.every_seconds // length} {unit}"
 
     @property
     def state(self) -> str:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from monitor.db.base import Json
 from monitor.db.registry import Model, Source, feature_schema, schema_of
-from monitor.errors import HoldfastError, JobCancelled, JobReleased, LeaseLost, NotFound, StaleDecision
+from monitor.errors import BadInput, HoldfastError, JobCancelled, JobReleased, LeaseLost, NotFound, StaleDecision
 from monitor.intake.columns import Columns, Rows, read_rows
 from monitor.intake.ingest import advance_watermark, ingest, quarantine
 from monitor.intake.labels import ingest_labels
@@ -94,7 +94,7 @@ class Pull:
                 return
 
     def _take_in_part(self, piece: Piece, part: Part, before: Json | None, columns: Columns, pulled: Pulled) -> None:
-        rows = read_rows(part.frame, columns, name=piece.name) if len(part.frame) else Rows(good=part.frame)
+        rows = _read(piece, part, columns)
         bad = (*part.bad, *rows.bad)
         with self.transaction() as session:
             source = _source(session, self.source_id, lock=True)
@@ -162,6 +162,15 @@ class _Stored:
     quarantined: int = 0
     labels: int = 0
     newest: datetime | None = None
+
+
+def _read(piece: Piece, part: Part, columns: Columns) -> Rows:
+    if part.frame.empty:
+        return Rows(good=part.frame)
+    try:
+        return read_rows(part.frame, columns, name=piece.name)
+    except BadInput as error:
+        raise BadInput(f"{piece.name}: {error}") from error
 
 
 def _store(session: Session, model: Model, source: str, rows: Rows, columns: Columns) -> _Stored:

@@ -89,7 +89,7 @@ def test_a_file_that_cannot_be_read_is_told_and_holds_up_no_other(engine: Engine
     assert [Path(key).name for key in pulled.faults] == ["0.parquet", "2.csv"]
     told = source(engine)
     assert "expected parquet in 0.parquet, it cannot be read" in (told.last_error or "")
-    assert "expected a column 'event_time'" in (told.last_error or "")
+    assert "2.csv: expected a column 'event_time'" in (told.last_error or "")
     assert told.failures == 1
 
 
