@@ -4,6 +4,7 @@ from pathlib import Path
 
 import typer.main
 
+from monitor.acts.schema_files import read_schema
 from monitor.cli.app import app
 from monitor.settings import Settings
 
@@ -66,6 +67,11 @@ def test_every_command_and_option_of_schema_is_documented():
     for name, command in typer.main.get_command(app).commands["schema"].commands.items():
         options = {name for parameter in command.params for name in parameter.opts if name.startswith("--")}
         assert {word for word in {f"holdfast schema {name}", *options} if word not in page} <= {"--home", "--as"}
+
+
+def test_the_schema_that_is_shown_can_be_read():
+    shown = (DOCS / "how-to" / "schema.md").read_text().partition("```yaml\n")[2].partition("```")[0]
+    assert read_schema(shown).renamed == {"amount_eur": "amount"}
 
 
 def test_every_decision_note_is_numbered_once():
