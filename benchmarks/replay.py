@@ -15,12 +15,13 @@ from benchmarks.output import report
 from monitor.cli.actor import COMMAND_LINE
 from monitor.cli.backtest import CHECKS, model_settings
 from monitor.cli.enroll import Enrolment, enroll
-from monitor.cli.history import Columns, History, understand
+from monitor.cli.history import History, understand
 from monitor.cli.processes import make_tools
 from monitor.db import embedded
 from monitor.db.engine import database_now, transaction
 from monitor.db.registry import model_named
 from monitor.db.scratch import scratch_database
+from monitor.intake.columns import Columns
 from monitor.intake.ingest import advance_watermark, ingest
 from monitor.intake.labels import ingest_labels
 from monitor.jobs.context import Tools

@@ -23,6 +23,7 @@ from monitor.db import (
     read_retraining,
     read_robustness,
     read_shadow,
+    read_sources,
 )
 from monitor.db.engine import transaction
 
@@ -76,6 +77,7 @@ model_entries = _kept(read_registry.model_entries)
 audit_page = _now(read_audit.audit_page)
 verify_trail = _now(read_audit.verify_trail)
 people_page = _now(read_people.people_page)
+source_lines = _now(read_sources.source_lines)
 
 
 def forget() -> None:

@@ -197,6 +197,6 @@ def work() -> None:
     engine = make_engine(os.environ["STREAM_URL"])
     failpoints = Failpoints(os.environ.get("STREAM_FAILPOINT"), folder / "markers")
     tools = tools_for(engine, folder, failpoints=failpoints)
-    worker = Worker(tools, "process", lease=timedelta(seconds=2), beat=BEAT / 8, kinds=CHECKS)
+    worker = Worker(tools, "process", lease=timedelta(seconds=2), beat=BEAT / 8, kinds=(*CHECKS, "pull"))
     while worker.run_once():
         pass

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import typer.main
 
+from monitor.acts.schema_files import read_schema
 from monitor.cli.app import app
 from monitor.settings import Settings
 
@@ -51,6 +52,26 @@ def test_every_command_of_governance_is_documented():
     named = [f"holdfast {name}" for name in ("rollback", "freeze", "unfreeze")]
     named += [f"{group} {name}" for group in ("proposal", "user", "token", "audit") for name in groups[group].commands]
     assert [name for name in named if name not in pages] == []
+
+
+def test_every_command_and_option_of_source_is_documented():
+    page = (DOCS / "how-to" / "sources.md").read_text()
+    commands = typer.main.get_command(app).commands["source"].commands
+    assert [name for name in commands if f"holdfast source {name}" not in page] == []
+    options = {name for parameter in commands["add"].params for name in parameter.opts if name.startswith("--")}
+    assert {name for name in options if f"`{name}" not in page} <= {"--home", "--as"}
+
+
+def test_every_command_and_option_of_schema_is_documented():
+    page = (DOCS / "how-to" / "schema.md").read_text()
+    for name, command in typer.main.get_command(app).commands["schema"].commands.items():
+        options = {name for parameter in command.params for name in parameter.opts if name.startswith("--")}
+        assert {word for word in {f"holdfast schema {name}", *options} if word not in page} <= {"--home", "--as"}
+
+
+def test_the_schema_that_is_shown_can_be_read():
+    shown = (DOCS / "how-to" / "schema.md").read_text().partition("```yaml\n")[2].partition("```")[0]
+    assert read_schema(shown).renamed == {"amount_eur": "amount"}
 
 
 def test_every_decision_note_is_numbered_once():

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pandas as pd
 import streamlit as st
 
-from dashboard import actions, administration, queries, registering, states, times
+from dashboard import actions, administration, queries, registering, sources_panel, states, times
 from monitor.acts.tokens import LIFETIME, LONGEST
 from monitor.db.read_people import PeoplePage, PersonLine, TokenLine
 from monitor.db.read_registry import ModelEntry
@@ -130,7 +130,7 @@ page = None if refused else queries.people_page()
 st.title(page.headline if page is not None else "People and tokens are an admin's; models are shown to all")
 actions.show_notice()
 administration.show_secret()
-names = ["Models", "People", "Tokens"] if refused else ["People", "Tokens", "Models"]
+names = ["Models", "Sources", "People", "Tokens"] if refused else ["People", "Tokens", "Models", "Sources"]
 tabs = dict(zip(names, st.tabs(names, key="about", on_change="rerun", bind="query-params"), strict=True))
 with tabs["People"]:
     if page is None:
@@ -144,3 +144,5 @@ with tabs["Tokens"]:
         _tokens(page.tokens, models)
 with tabs["Models"]:
     _models(models)
+with tabs["Sources"]:
+    sources_panel.show(queries.source_lines(), may_act=not registering.refusal(Action.CONFIGURE))

@@ -3,12 +3,13 @@
 import math
 from datetime import datetime
 
+import pandas as pd
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from monitor.acts.alerts import end_alert
 from monitor.db.audit import record
-from monitor.db.profiles import read_profile
+from monitor.db.profiles import add_profile, read_profile
 from monitor.db.read_baseline import checked_windows, open_drift_alert, sound_windows
 from monitor.db.registry import (
     Model,
@@ -19,8 +20,10 @@ from monitor.db.registry import (
     feature_schema,
     model_named,
     reference_for,
+    schema_of,
 )
-from monitor.drift import Profile
+from monitor.db.traces import read_traces
+from monitor.drift import Profile, with_predictions
 from monitor.drift import Reference as Normal
 from monitor.drift.reference import MIN_ROWS, MIN_WINDOW_ROWS, MIN_WINDOWS
 from monitor.errors import BadInput, NotEnoughData, NotFound, StaleDecision
@@ -161,7 +164,14 @@ def proposed_baseline(session: Session, name: str) -> str:
 
 
 def _learned(session: Session, model: Model, version: Version, present: Normal, chosen: list[Window]) -> Normal:
-    """The reference of these windows over the bins of the present one, from the counts that intake made."""
+    """The reference of these windows over the bins of the present one, from the counts that intake made.
+
+    Where the schema has features that the present one does not know, from the rows that were kept, over bins of their
+    own.
+    """
+    new = [name for name in schema_of(feature_schema(session, model)).names if name not in present.schema.names]
+    if new:
+        return _learned_anew(session, model, version, chosen, new)
     entries: list[tuple[Window, Profile]] = []
     for window in chosen:
         for tick in grid(window.start, window.end, ModelSettings.of(model).tick):
@@ -170,7 +180,43 @@ def _learned(session: Session, model: Model, version: Version, present: Normal, 
             )
             if counted is not None:
                 entries.append((tick, counted))
-    reference = Normal.from_profiles(entries, schema=present.schema, binning=present.binning)
+    return _sufficient(Normal.from_profiles(entries, schema=present.schema, binning=present.binning), chosen)
+
+
+def _learned_anew(session: Session, model: Model, version: Version, chosen: list[Window], new: list[str]) -> Normal:
+    """Freeze bins on the kept rows of these windows, and count what was kept since over them."""
+    tick = ModelSettings.of(model).tick
+    ticks = [part for window in chosen for part in grid(window.start, window.end, tick)]
+    frames = [(part, read_traces(session, model, part, version=version.name)) for part in ticks]
+    rows = pd.concat([frame for _, frame in frames], ignore_index=True)
+    for name in new:
+        _require_in_all(name, rows, chosen)
+    schema = with_predictions(schema_of(feature_schema(session, model)), rows)
+    reference = _sufficient(Normal.fit(frames, schema=schema), chosen)
+    last = max(model.watermark or chosen[-1].end, chosen[-1].end) + tick
+    for part in grid(chosen[0].start, last, tick):
+        frame = read_traces(session, model, part, version=version.name)
+        if len(frame):
+            add_profile(
+                session, model_id=model.id, version_id=version.id, binning_id=reference.binning.binning_id,
+                bucket=part.start, profile=Profile.of(frame, reference.binning),
+            )  # fmt: skip
+    return reference
+
+
+def _require_in_all(name: str, rows: pd.DataFrame, chosen: list[Window]) -> None:
+    """A new feature is normal in windows that have it: others would make its absence normal too."""
+    there = [rows[name][rows["event_time"].between(one.start, one.end, inclusive="left")].notna() for one in chosen]
+    has = [bool(values.any()) for values in there if len(values) >= MIN_WINDOW_ROWS]
+    if not all(has):
+        newest = next((count for count, found in enumerate(reversed(has)) if not found), 0)
+        raise NotEnoughData(
+            f"expected windows that have the new feature {name}, only the newest {newest} of these {len(has)} have it: "
+            f"--last {max(newest, MIN_WINDOWS)}, once there are so many"
+        )
+
+
+def _sufficient(reference: Normal, chosen: list[Window]) -> Normal:
     if not reference.is_sufficient:
         usual = max(reference.rows / len(chosen), 1.0)
         by_rows = math.ceil((MIN_ROWS - reference.rows) / usual)

@@ -27,7 +27,9 @@ from monitor.cli import (
     report,
     retiring,
     sampling,
+    schemas,
     segments,
+    sources,
     stressing,
     threats,
     tokens,
@@ -50,6 +52,8 @@ for group in (demo, platform, look, models, checking, stressing, freezing, priva
 app.command()(voting.rollback)
 app.add_typer(database.app, name="db")
 app.add_typer(models.app, name="model")
+app.add_typer(sources.app, name="source")
+app.add_typer(schemas.app, name="schema")
 app.add_typer(models.routes, name="route")
 app.add_typer(monitors.app, name="monitor")
 app.add_typer(report.app, name="report")

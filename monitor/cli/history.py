@@ -1,12 +1,10 @@
 """A person's own file, read as the history of a model: which column is what, what was normal, what to leave out."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from monitor.cli.meaning import meaning_of
@@ -14,7 +12,8 @@ from monitor.db.trace_tables import RESERVED
 from monitor.drift import likely_leaks, time_proxies, unique_columns, year_columns
 from monitor.drift.reference import MIN_WINDOW_ROWS
 from monitor.errors import BadInput, NotEnoughData
-from monitor.intake.sources.files import parse_times, read_file
+from monitor.intake.columns import Columns, require_columns, roles
+from monitor.intake.sources.files import read_file
 from monitor.schema import Schema
 from monitor.windows import Window, floor_to_grid, grid, parse_width
 
@@ -25,29 +24,6 @@ REFERENCE_SHARE = 0.3
 CLOCK_STEP = timedelta(days=7)  # at most: a wider step hides a column that follows months or seasons
 LEAST_REFERENCE_ROWS = 1_000
 LEAST_REFERENCE_WINDOWS = 4
-
-
-@dataclass(frozen=True, kw_only=True)
-class Columns:
-    """Which column is what, as a person says it on the command line, and the task where its values do not say it."""
-
-    time: tuple[str, ...]
-    target: str | None = None
-    prediction: str | None = None
-    score: str | None = None
-    id: str | None = None
-    label_time: str | None = None
-    drop: tuple[str, ...] = ()
-    task: str | None = None
-
-    @classmethod
-    def of(cls, document: Mapping[str, Any]) -> "Columns":
-        """The columns as a source remembers them."""
-        return cls(**{**document, "time": tuple(document["time"]), "drop": tuple(document["drop"])})
-
-    def named(self) -> list[str]:
-        roles = (self.target, self.prediction, self.score, self.id, self.label_time)
-        return [*self.time, *(role for role in roles if role is not None)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,8 +103,8 @@ def understand(
             what it was said to be.
         NotEnoughData: the reference is shorter than the minimum.
     """
-    _require_columns(frame, columns)
-    rows, dropped = _roles(frame, columns, seed=name)
+    require_columns(frame, columns)
+    rows, dropped = roles(frame, columns, seed=name)
     meaning = meaning_of(rows, columns)
     width = _width(rows["event_time"], window)
     reference, end = _reference(rows["event_time"], width, reference_until)
@@ -160,78 +136,6 @@ def understand(
         leaks=_leaks(features.loc[within.index], within),
     )
     return _require_reference(history)
-
-
-def read_rows(frame: pd.DataFrame, columns: Columns, *, name: str) -> pd.DataFrame:
-    """Further rows of a history that was understood before: the same roles, with the features as they come."""
-    _require_columns(frame, columns)
-    rows, _ = _roles(frame, columns, seed=name)
-    features = frame.loc[rows.index].drop(columns=[*set(columns.named()), *columns.drop])
-    features = features.rename(columns={name: f"{name}_" for name in features.columns if name in RESERVED})
-    return pd.concat([rows, features], axis=1).reset_index(drop=True)
-
-
-def _require_columns(frame: pd.DataFrame, columns: Columns) -> None:
-    there = list(map(str, frame.columns))
-    for name in [*columns.named(), *columns.drop]:
-        if name not in there:
-            close = ", ".join(there[:40]) + (" …" if len(there) > 40 else "")
-            raise BadInput(f"expected a column {name!r}, the file has: {close}")
-
-
-def _roles(frame: pd.DataFrame, columns: Columns, *, seed: str) -> tuple[pd.DataFrame, list[str]]:
-    """The rows' ids, times, labels, predictions and scores, sorted by time; and sentences about rows left out."""
-    notes: list[str] = []
-    times = parse_times(frame, list(columns.time))
-    rows = pd.DataFrame({"trace_id": _ids(frame, columns.id, seed), "event_time": times}, index=frame.index)
-    if columns.target:
-        rows["label"] = _texts(frame[columns.target])
-        rows["label_time"] = parse_times(frame, [columns.label_time]) if columns.label_time else times
-        rows["label_time"] = rows["label_time"].where(rows["label_time"] >= times, times)
-    if columns.prediction:
-        rows["prediction"] = _texts(frame[columns.prediction])
-    if columns.score:
-        rows["score"] = _scores(frame[columns.score], columns.score)
-    if columns.id:
-        repeated = int(rows["trace_id"].duplicated().sum())
-        if repeated:
-            notes.append(f"{repeated:,} rows repeat an id of {columns.id}: the first of each counts")
-            rows = rows[~rows["trace_id"].duplicated()]
-    return rows.sort_values(["event_time", "trace_id"], kind="stable"), notes
-
-
-def _ids(frame: pd.DataFrame, column: str | None, seed: str) -> pd.Series:
-    if column is not None:
-        if frame[column].isna().any():
-            raise BadInput(f"expected an id in every row of {column}, {int(frame[column].isna().sum())} are empty")
-        return frame[column].map(str)
-    return pd.Series([f"{seed}:{number}" for number in frame.index], index=frame.index)
-
-
-def _texts(column: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Labels and classes as text, whole numbers without a decimal point, missing as None."""
-    if pd.api.types.is_bool_dtype(column.dtype):
-        column = column.astype(int)
-    if pd.api.types.is_numeric_dtype(column.dtype):
-        values = column.astype(float)
-        whole = values.isna() | (values == np.floor(values))
-        as_text = values.map(lambda value: None if pd.isna(value) else f"{value:.0f}" if whole.all() else repr(value))
-        return as_text.astype(object).where(values.notna(), None)
-    as_object = column.astype(object)
-    return as_object.where(column.isna(), as_object.map(str)).where(column.notna(), None)
-
-
-def _scores(column: "pd.Series[Any]", name: str) -> "pd.Series[float]":
-    scores = pd.to_numeric(column, errors="coerce").astype(float)
-    outside = scores.notna() & ~scores.between(0, 1)
-    if scores.notna().sum() == 0:
-        raise BadInput(f"expected probabilities in {name}, no value is a number")
-    if outside.any():
-        raise BadInput(
-            f"expected probabilities between 0 and 1 in {name}, got {scores[outside].iloc[0]:g}: "
-            "use --prediction for a class or a value"
-        )
-    return scores
 
 
 def _width(times: "pd.Series[Any]", window: str) -> timedelta:

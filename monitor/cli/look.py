@@ -12,7 +12,7 @@ from monitor.settings import Settings
 
 if TYPE_CHECKING:
     from monitor.cli.backtest import Backtest
-    from monitor.cli.history import Columns
+    from monitor.intake.columns import Columns
 
 TimeOption = Annotated[str, typer.Option("--time", help="The time column; several are joined: year,month,day.")]
 TargetOption = Annotated[str | None, typer.Option("--target", help="The truth.", show_default=False)]
@@ -69,8 +69,9 @@ def columns_from(
     label_time: str | None,
     drop: str | None,
     task: str | None,
+    labels_only: bool = False,
 ) -> "Columns":
-    from monitor.cli.history import Columns
+    from monitor.intake.columns import Columns
 
     return Columns(
         time=names(time),
@@ -81,6 +82,7 @@ def columns_from(
         label_time=label_time,
         drop=names(drop),
         task=task,
+        labels_only=labels_only,
     )
 
 

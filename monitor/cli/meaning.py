@@ -12,7 +12,7 @@ from monitor.performance import Task, ordered
 from monitor.performance.labels import LEAST_CLASSES, MOST_CLASSES
 
 if TYPE_CHECKING:
-    from monitor.cli.history import Columns
+    from monitor.intake.columns import Columns
 
 MANY_VALUES = 20  # a numeric target with more distinct values is a quantity, not a class
 

@@ -116,8 +116,12 @@ def watch(
     with open_door(home) as door:
         following = Watch.begin(door.tools, flags, model=model, say=say)
         if once:
-            for sentence in following.once():
+            done = following.once()
+            for sentence in done.sentences:
                 print(sentence)
+            if done.unread is not None:
+                say(f"{done.unread}; it is tried again the next time")
+                raise typer.Exit(1)
             return
         if door.settings.database_url is None and running_supervisor(door.settings) is None:
             say("holdfast up is not running: rows are taken in and wait for their checks until it is (or use --once)")

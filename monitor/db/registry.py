@@ -215,18 +215,34 @@ class Monitor(Base):
 
 
 class Source(Base):
-    """Where a model's traces come from, with the flags given once and a bookmark to go on from."""
+    """Where a model's traces come from, with the flags given once and a bookmark to go on from.
+
+    `mapping` is a `monitor.intake.columns.Columns` document, `settings` what the kind wants to know beside. The
+    bookmark holds a mark for each of the source's `pieces`, and the `newest` event time that was taken in. With
+    `every_seconds` it is read whenever it is `due_at`. `failures` counts the looks in a row at which something could
+    not be read; `last_error` says what.
+    """
 
     __tablename__ = "sources"
-    __table_args__ = (UniqueConstraint("model_id", "name"),)
+    __table_args__ = (
+        UniqueConstraint("model_id", "name"),
+        CheckConstraint("every_seconds > 0", name="every_positive"),
+    )
 
     id: Mapped[Id]
     model_id: Mapped[int] = mapped_column(ForeignKey("models.id"))
     name: Mapped[str]
-    kind: Mapped[str]  # "files", "generator"
+    kind: Mapped[str]  # one of `monitor.intake.sources.registry`
     location: Mapped[str]
     mapping: Mapped[Json] = mapped_column(default=dict)
+    settings: Mapped[Json] = mapped_column(default=dict, server_default=text("'{}'::jsonb"))
     bookmark: Mapped[Json] = mapped_column(default=dict)
+    every_seconds: Mapped[int | None]
+    paused: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
+    due_at: Mapped[datetime | None]
+    pulled_at: Mapped[datetime | None]
+    failures: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    last_error: Mapped[str | None]
     created_at: Mapped[CreatedAt]
 
 
@@ -298,3 +314,14 @@ def source_of(session: Session, model: Model, name: str) -> Source:
         known = ", ".join(session.scalars(select(Source.name).where(Source.model_id == model.id))) or "none yet"
         raise NotFound(f"model {model.name} has no source {name!r}; it has: {known}")
     return found
+
+
+def sources_of(session: Session, model: Model) -> list[Source]:
+    """Every source of the model, by name."""
+    return list(session.scalars(select(Source).where(Source.model_id == model.id).order_by(Source.name)))
+
+
+def due_sources(session: Session, now: datetime) -> list[Source]:
+    """The sources that are read by schedule and whose time has come."""
+    due = select(Source).join(Model, Source.model_id == Model.id).where(Source.due_at <= now, ~Source.paused)
+    return list(session.scalars(due.where(Model.retired_at.is_(None)).order_by(Source.due_at)))

@@ -1,5 +1,7 @@
 """Is the data broken? Faults of the kept rows of each window, and silence."""
 
+from collections.abc import Collection
+from dataclasses import replace
 from functools import partial
 from statistics import median
 
@@ -14,6 +16,7 @@ from monitor.jobs.context import Tools
 from monitor.jobs.due import Due
 from monitor.jobs.samples import reference_sample
 from monitor.jobs.stream import Check, Measurement, Outcome, Subject, advance
+from monitor.schema import Schema
 
 _MOST_ROWS = 50_000  # of a window, kept ones
 
@@ -34,11 +37,17 @@ def _normal(tools: Tools, session: Session, subject: Subject) -> QualityReferenc
     key = ("quality", subject.reference_id, subject.model.id, subject.model.created_at)
     if subject.reference is not None and key not in tools.cache:
         try:
-            tools.cache[key] = QualityReference.fit(reference_sample(session, subject), subject.schema)
+            known = _known(subject.schema, subject.reference.schema.names)
+            tools.cache[key] = QualityReference.fit(reference_sample(session, subject), known)
         except NotEnoughData:
             return None
     normal: QualityReference | None = tools.cache.get(key)
     return normal
+
+
+def _known(schema: Schema, names: Collection[str]) -> Schema:
+    """The features that the reference has seen: one that came later is no fault."""
+    return Schema(tuple(replace(feature, formula=None) for feature in schema.features if feature.name in names))
 
 
 def _check(session: Session, subject: Subject, due: Due, normal: QualityReference | None, usual: float) -> Outcome:

@@ -1,6 +1,7 @@
 """Finds what is due and writes job rows for it. Idempotent: the database holds one live job a stream."""
 
 from collections.abc import Collection
+from datetime import datetime, timedelta
 
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
@@ -9,7 +10,7 @@ from monitor.acts.outside import continue_training
 from monitor.db.alerts import Outbox, due_wakes
 from monitor.db.engine import database_now
 from monitor.db.jobs import Job, enqueue
-from monitor.db.registry import EVIDENTLY, SEGMENT, Model, Monitor, Version
+from monitor.db.registry import EVIDENTLY, SEGMENT, Model, Monitor, Source, Version, due_sources
 from monitor.db.retraining import CLOSED_STATES, OutsideTraining, Proposal, Shadow
 from monitor.jobs.due import Streams
 from monitor.jobs.propose import propose_on_schedule
@@ -39,6 +40,7 @@ def plan(session: Session) -> int:
         + _plan_wakes(session)
         + _plan_outside(session)
         + plan_shadows(session)
+        + plan_sources(session)
         + _plan_retention(session)
     )
 
@@ -106,6 +108,20 @@ def _plan_shadow(session: Session, shadow: Shadow, proposal: Proposal) -> int:
         return 0
     stream, payload = f"shadow:{proposal.id}", {"proposal_id": proposal.id}
     return int(enqueue(session, "shadow", stream=stream, payload=payload, by=BY) is not None)
+
+
+def plan_sources(session: Session) -> int:
+    """A job for each source whose time has come."""
+    now = database_now(session)
+    return sum(_plan_source(session, source, now) for source in due_sources(session, now))
+
+
+def _plan_source(session: Session, source: Source, now: datetime) -> int:
+    stream, payload = f"pull:{source.id}", {"source_id": source.id}
+    if enqueue(session, "pull", stream=stream, payload=payload, by=BY) is None:
+        return 0
+    source.due_at = now + timedelta(seconds=source.every_seconds or 0)  # unless the job says otherwise when it ends
+    return 1
 
 
 def _plan_retention(session: Session) -> int:

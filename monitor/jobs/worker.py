@@ -40,8 +40,9 @@ HANDLERS = {  # imported when first needed: torch and Evidently cost seconds
     "champion_webhook": "monitor.jobs.champion_webhook:run",
     "retain": "monitor.jobs.retain:run",
     "wake": "monitor.jobs.wake:run",
+    "pull": "monitor.jobs.pull:run",
 }
-_LONG = ("campaign",)
+_BESIDE = {"campaigns": ("campaign",), "sources": ("pull",)}  # kinds that wait for something else, by worker
 _IDLE_SECONDS = 0.5
 _PATIENCE_SECONDS = 10.0  # for a child that is being ended
 _LONGEST_ERROR = 2_000
@@ -105,15 +106,20 @@ class Worker:
 
 
 def work_beside(tools: Tools, name: str, should_stop: Callable[[], bool]) -> None:
-    """Two workers in this process: one for campaigns, which wait for their child for minutes, one for all other jobs.
+    """Three workers in this process: for campaigns, which wait for their child, for sources, and for all other jobs.
 
-    With one alone, the windows of the night would be checked when the stress tests of the night are over.
+    With one alone, the windows of the night would be checked when the stress tests of the night are over, and a
+    database that does not answer would hold up everything.
     """
-    long = Worker(tools, f"{name}/campaigns", kinds=_LONG)
-    beside = threading.Thread(target=long.run, args=(should_stop,), name="campaigns", daemon=True)
-    beside.start()
-    Worker(tools, name, kinds=[kind for kind in HANDLERS if kind not in _LONG]).run(should_stop)
-    beside.join(_PATIENCE_SECONDS)
+    beside = []
+    for what, kinds in _BESIDE.items():
+        worker = Worker(tools, f"{name}/{what}", kinds=kinds)
+        beside.append(threading.Thread(target=worker.run, args=(should_stop,), name=what, daemon=True))
+        beside[-1].start()
+    taken = {kind for kinds in _BESIDE.values() for kind in kinds}
+    Worker(tools, name, kinds=[kind for kind in HANDLERS if kind not in taken]).run(should_stop)
+    for thread in beside:
+        thread.join(_PATIENCE_SECONDS)
 
 
 class _Heartbeat:

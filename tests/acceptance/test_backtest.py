@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from monitor.cli.backtest import backtest
-from monitor.cli.history import Columns, read_history
+from monitor.cli.history import read_history
 from monitor.drift.quality import QualityReference, check_quality
+from monitor.intake.columns import Columns
 from monitor.settings import Settings
 
 

@@ -186,6 +186,25 @@ def test_watch_follows_until_told_and_outlives_a_half_written_file(holdfast, log
     assert _taken(engine)[0] == (DAYS + 1) * 100
 
 
+def test_file_that_cannot_be_read_is_told_and_holds_up_no_other(holdfast, logs, engine):
+    holdfast.well("watch", logs / "*", "--model", "fraud", *FLAGS, "--once")
+    (logs / "0-header.csv").write_text("ts,amount,x,age,channel,id,score,y\n")
+    (logs / "0-half.parquet").write_bytes(b"half")
+    log_of(DAYS, DAYS + 1).to_csv(logs / "b.csv", index=False)
+    answer = holdfast("watch", "--model", "fraud", "--once")
+    assert answer.code == 1
+    assert "expected parquet in 0-half.parquet, it cannot be read" in answer.err
+    assert "fraud: " in answer.out
+    assert _taken(engine)[0] == (DAYS + 1) * 100
+
+
+def test_files_of_a_store_are_followed_by_their_address(holdfast, logs, engine):
+    holdfast.well("watch", f"file://{logs}/*.parquet", "--model", "fraud", *FLAGS, "--once")
+    log_of(DAYS, DAYS + 1).to_parquet(logs / "b.parquet")
+    assert "b.parquet: 100 new rows" in holdfast("watch", "--model", "fraud", "--once").err
+    assert _taken(engine)[0] == (DAYS + 1) * 100
+
+
 @contextmanager
 def _following(holdfast: Commands) -> Iterator["subprocess.Popen[str]"]:
     command = [sys.executable, "-m", "monitor.cli.app", "watch", "--model", "fraud", "--every", "0.2"]

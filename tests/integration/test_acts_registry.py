@@ -19,6 +19,7 @@ from monitor.db.users import actor_for, redeem_link
 from monitor.drift import Reference as Normal
 from monitor.errors import BadInput, NotAllowed, StaleDecision
 from monitor.governance import POLICY
+from monitor.intake.columns import Columns
 from monitor.windows import Window
 from tests.governed import ADMIN, ANA, BEGIN, DAY, FEATURES, NOW, OMAR, day_of, govern, schema, trained_champion
 
@@ -117,11 +118,12 @@ def test_a_new_reference_replaces_the_active_one_and_keeps_it(session: Session):
 
 def test_every_act_leaves_an_audit_record(session: Session):
     governed = govern(session)
-    add_source(session, governed.model, name="files", kind="files", location="x/*.csv", mapping={}, by=ADMIN, now=NOW)
+    declared = {"name": "files", "kind": "files", "columns": Columns(time=("ts",))}
+    add_source(session, governed.model, **declared, location="x/*.csv", by=ADMIN, now=NOW)
     acts = [entry.action for entry in entries(session)]
     assert acts == ["model.registered", "version.registered", "model.champion_set", "source.added"]
     with pytest.raises(BadInput, match="has a source 'files' already"):
-        add_source(session, governed.model, name="files", kind="files", location="", mapping={}, by=ADMIN, now=NOW)
+        add_source(session, governed.model, **declared, location="", by=ADMIN, now=NOW)
 
 
 def test_an_alert_is_taken_once_and_others_see_by_whom(session: Session):

@@ -12,16 +12,21 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from monitor.acts.sources import add_source
 from monitor.alerts import Message, Severity
 from monitor.db.alerts import Alert, Outbox, Route, queue_messages
 from monitor.db.checks import CheckRun, Finding, WindowVerdict
-from monitor.db.engine import transaction
+from monitor.db.engine import database_now, transaction
 from monitor.db.jobs import Job, reap
+from monitor.db.profiles import ProfileDelta
+from monitor.db.registry import Source, model_named
 from monitor.errors import BadInput
+from monitor.intake.columns import Columns
 from monitor.jobs.failpoints import FailpointReached, Failpoints
 from monitor.jobs.plan import plan
-from monitor.jobs.worker import drain
+from monitor.jobs.worker import Worker, drain
 from tests.streams import (
+    OWNER,
     REFERENCE_DAYS,
     World,
     drain_checks,
@@ -101,6 +106,35 @@ def test_a_worker_killed_at_a_failpoint_changes_no_result(
     assert done == (2 if "before" in failpoint else 3)
     _go_on(engine, tmp_path)
     assert _results(engine) == undisturbed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("failpoint", ["pull.before_commit:kill9@3", "pull.after_commit:kill9@3"])
+def test_a_worker_killed_while_it_reads_a_source_loses_no_row_and_repeats_none(
+    engine: Engine, database_url: str, tmp_path: Path, failpoint: str
+):
+    register(engine, WORLD, served=False)
+    for number in range(4):
+        WORLD.day(number).to_csv(tmp_path / f"{number}.csv", index=False)
+    with transaction(engine) as session:
+        add_source(
+            session, model_named(session, "fraud"), name="logs", kind="files", location=f"{tmp_path}/*.csv",
+            columns=Columns(time=("event_time",), id="trace_id", drop=("version", "prediction", "label")),
+            every_seconds=60, by=OWNER, now=database_now(session),
+        )  # fmt: skip
+    _planned(engine)
+    with _worker(database_url, tmp_path, failpoint) as process:
+        assert process.wait(60) == -signal.SIGKILL
+    assert _profiled(engine) == (200 if "before" in failpoint else 400)  # the first transaction only reads
+    _go_on(engine, tmp_path)
+    Worker(tools_for(engine, tmp_path), "another", kinds=["pull"]).run_once()
+    assert _profiled(engine) == 800
+    (source,) = rows_of(engine, Source)
+    assert (source.failures, len(source.bookmark["pieces"])) == (0, 4)
+
+
+def _profiled(engine: Engine) -> int:
+    return sum(row.rows for row in rows_of(engine, ProfileDelta))
 
 
 @pytest.mark.slow

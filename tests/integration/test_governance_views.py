@@ -8,14 +8,16 @@ from sqlalchemy import Engine, text
 from streamlit.testing.v1 import AppTest
 
 from dashboard import auth, place, queries
+from monitor.acts.sources import add_source
 from monitor.db.audit import entries, record
 from monitor.db.audit_heads import Keeper, sign_newest
 from monitor.db.engine import database_now, transaction
-from monitor.db.registry import Model, Version, model_named
+from monitor.db.registry import Model, Version, model_named, source_of
 from monitor.db.retraining import Proposal
 from monitor.db.tokens import token_actor
 from monitor.db.users import create_user, redeem_link, user_named
 from monitor.governance.roles import Actor, Role
+from monitor.intake.columns import Columns
 from tests.governed import ANA, OMAR, govern
 from tests.integration.test_audit_commands import tamper
 from tests.integration.test_views import said, view
@@ -206,6 +208,30 @@ def test_a_token_is_made_shown_once_and_revoked(engine: Engine):
     assert app.success[0].value == "Token ci is revoked."
     with transaction(engine) as session:
         assert token_actor(session, secret) is None
+
+
+@pytest.mark.usefixtures("fraud")
+def test_a_source_that_fails_is_shown_and_can_be_held(monkeypatch: pytest.MonkeyPatch, engine: Engine):
+    with transaction(engine) as session:
+        model = model_named(session, "fraud")
+        columns = Columns(time=("ts",), id="id")
+        for name in ("logs", "shop"):
+            add_source(
+                session, model, name=name, kind="files", location=f"/{name}/*.csv", columns=columns, every_seconds=300,
+                by=ROOT, now=database_now(session),
+            )  # fmt: skip
+        failing = source_of(session, model, "shop")
+        failing.failures, failing.last_error = 2, "expected /shop, is it mounted?"
+    app = view("settings", about="Sources")
+    (table,) = [frame.value for frame in app.dataframe if "Source" in frame.value]
+    assert list(table["State"]) == ["failing", "waiting"]
+    assert app.warning[0].value.startswith("shop of fraud could not be read as a whole")
+    app = app.button(key="hold-source").click().run()
+    assert app.success[0].value == "shop of fraud is paused; its place is kept."
+    with transaction(engine) as session:
+        assert source_of(session, model_named(session, "fraud"), "shop").paused
+    signed_in(monkeypatch, EVE)
+    assert [button.label for button in view("settings", about="Sources").button] == ["Sign out"]
 
 
 @pytest.mark.usefixtures("fraud")

@@ -1,20 +1,25 @@
 import gzip
+import os
 
 import pandas as pd
 import pytest
 
 from monitor.errors import BadInput
-from monitor.intake.sources.files import MOST_ROWS, FileSource, parse_times, read_file
+from monitor.intake.columns import Columns
+from monitor.intake.sources.contract import MOST_ROWS
+from monitor.intake.sources.files import FileSource, read_file
+from monitor.intake.sources.times import parse_times
 
 FRAME = pd.DataFrame({"id": [1, 2, 3], "amount": [1.5, 2.5, None], "channel": ["app", "web", None]})
 
 
-def take(source: FileSource) -> list[int]:
+def take(source: FileSource, marks: dict) -> list[int]:
     """The ids of all new rows, marked as taken."""
     ids: list[int] = []
-    for part in source.new_files():
-        ids += part.frame["id"].tolist()
-        source.bookmark_after(part)
+    for file in source.pieces():
+        for part in file.parts(marks.get(file.key)):
+            ids += part.frame["id"].tolist()
+            marks[file.key] = part.mark
     return ids
 
 
@@ -61,50 +66,159 @@ def test_a_file_that_cannot_be_used_says_why(tmp_path, name, content, message):
 def test_a_pattern_reads_files_by_name_and_a_bookmark_leaves_out_what_was_taken(tmp_path):
     (tmp_path / "b.csv").write_text(ids(3))
     (tmp_path / "a.csv").write_text(ids(1, 2))
-    source = FileSource(f"{tmp_path}/*.csv")
-    assert take(source) == [1, 2, 3]
-    assert take(source) == []
+    source, marks = FileSource(f"{tmp_path}/*.csv"), {}
+    assert take(source, marks) == [1, 2, 3]
+    assert take(source, marks) == []
     (tmp_path / "c.csv").write_text(ids(4))
-    assert take(source) == [4]
+    assert take(source, marks) == [4]
 
 
 def test_a_file_that_grew_is_read_on_with_the_row_numbers_of_the_file(tmp_path):
     path = tmp_path / "log.csv"
     path.write_text(ids(1, 2))
-    source = FileSource(str(path))
-    take(source)
+    source, marks = FileSource(str(path)), {}
+    take(source, marks)
     with path.open("a") as log:
         log.write("3\n")
-    (part,) = source.new_files()
+    (file,) = source.pieces()
+    (part,) = file.parts(marks[file.key])
     assert (part.frame["id"].tolist(), part.frame.index.tolist()) == ([3], [2])
 
 
 def test_a_file_that_was_replaced_is_read_from_its_start(tmp_path):
     path = tmp_path / "log.csv"
     path.write_text(ids(1, 2))
-    source = FileSource(str(path))
-    take(source)
+    source, marks = FileSource(str(path)), {}
+    take(source, marks)
     path.write_text(ids(7, 8))
-    assert take(source) == [7, 8]
+    assert take(source, marks) == [7, 8]
 
 
-def test_a_bookmark_goes_on_in_another_process(tmp_path):
-    path = tmp_path / "big.csv"
-    path.write_text(ids(*range(MOST_ROWS + 10)))
-    source = FileSource(str(path))
-    first = next(source.new_files())
-    bookmark = source.bookmark_after(first)
-    assert len(first.frame) == MOST_ROWS
-    assert len(take(FileSource(str(path), bookmark=bookmark))) == 10
+def test_a_mark_of_the_first_release_counts_rows_alone(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text(ids(1, 2))
+    source, marks = FileSource(str(path)), {}
+    take(source, marks)
+    for mark in marks.values():
+        del mark["offset"], mark["stamp"]
+    assert take(source, marks) == []
+    path.write_text(ids(1, 2, 3))
+    assert take(source, marks) == [3]
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_a_file_of_several_parts_keeps_the_numbers_of_its_rows(tmp_path, ending):
+    path = tmp_path / f"big.{ending}"
+    big = pd.DataFrame({"id": range(MOST_ROWS + 10)})
+    if ending == "parquet":
+        big.to_parquet(path, row_group_size=7_000)
+    elif ending == "csv":
+        big.to_csv(path, index=False)
+    else:
+        big.to_json(path, orient="records", lines=True)
+    (file,) = FileSource(str(path)).pieces()
+    parts = list(file.parts(None))
+    assert [len(part.frame) <= MOST_ROWS for part in parts] == [True, True]
+    for part in parts:
+        assert part.frame.index.tolist() == part.frame["id"].tolist()
+    assert [part.frame["id"].tolist() for part in file.parts(parts[0].mark)] == [parts[1].frame["id"].tolist()]
 
 
 def test_an_empty_file_waits_until_it_has_rows(tmp_path):
     path = tmp_path / "log.csv"
     path.touch()
-    source = FileSource(str(path))
-    assert take(source) == []
+    source, marks = FileSource(str(path)), {}
+    assert take(source, marks) == []
+    path.write_text("id\n")
+    assert take(source, marks) == []
     path.write_text(ids(1))
-    assert take(source) == [1]
+    assert take(source, marks) == [1]
+
+
+def test_a_line_of_csv_that_is_half_written_waits_until_it_ends_or_the_file_rests(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text(ids(1) + "23")
+    source, marks = FileSource(str(path)), {}
+    assert take(source, marks) == [1]
+    assert take(source, marks) == []
+    with path.open("a") as log:
+        log.write("4\n5")
+    assert take(source, marks) == [234]
+    os.utime(path, (0, 0))
+    assert take(source, marks) == [5]
+    assert take(source, marks) == []
+
+
+def test_an_object_of_json_lines_is_whole_when_it_closes(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"id": 1}\n{"id": 2')
+    source, marks = FileSource(str(path)), {}
+    assert take(source, marks) == [1]
+    with path.open("a") as log:
+        log.write("3}")
+    assert take(source, marks) == [23]
+    with path.open("a") as log:
+        log.write('\n{"id": 4}\n')
+    assert take(source, marks) == [4]
+
+
+def test_quoted_fields_may_hold_line_breaks_and_quotes(tmp_path):
+    path = tmp_path / "log.csv"
+    frame = pd.DataFrame({"id": [1, 2, 3, 4], "note": ["two\nlines", 'say "no",\n"""', '5" pipe', "plain"]})
+    frame.to_csv(path, index=False)
+    with path.open("a") as log:
+        log.write('5,5" pipe\n6,"open\n')
+    (file,) = FileSource(str(path)).pieces()
+    (part,) = file.parts(None)
+    assert part.frame["note"].tolist() == [*frame["note"], '5" pipe']
+    with path.open("a") as log:
+        log.write('closed"\n')
+    (part,) = file.parts(part.mark)
+    assert (part.frame["id"].tolist(), part.frame["note"].tolist()) == ([6], ["open\nclosed"])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("log.csv", "id,x\n1,2\n3,4,5\n6,7\n", "expected 2 fields as in the header, got 3"),
+        ("log.jsonl", '{"id": 1}\n{"id": 3, "x{"id": 4}\n{"id": 6}\n', "expected a JSON object on each line"),
+    ],
+)
+def test_a_record_that_is_broken_is_left_out_with_its_reason(tmp_path, name, text, reason):
+    (tmp_path / name).write_text(text)
+    (file,) = FileSource(str(tmp_path / name)).pieces()
+    (part,) = file.parts(None)
+    assert (part.frame["id"].tolist(), part.frame.index.tolist()) == ([1, 6], [0, 2])
+    assert [(row.position, row.reason) for row in part.bad] == [(1, reason)]
+
+
+def test_a_file_whose_records_are_none_is_told(tmp_path):
+    (tmp_path / "log.jsonl").write_text("no json\n" * 30)
+    (file,) = FileSource(str(tmp_path / "log.jsonl")).pieces()
+    with pytest.raises(BadInput, match="log.jsonl: record 1: expected a JSON object .* 29 others"):
+        list(file.parts(None))
+
+
+def test_ids_and_categories_that_are_digits_keep_their_zeros(tmp_path):
+    (tmp_path / "log.csv").write_text("id,t,zip,n\n007,2026-01-01,01234,05\n")
+    columns = Columns(time=("t",), id="id", texts=("zip",))
+    (file,) = FileSource(str(tmp_path / "log.csv"), columns=columns).pieces()
+    (part,) = file.parts(None)
+    assert part.frame[["id", "zip", "n"]].values.tolist() == [["007", "01234", 5]]
+
+
+def test_the_order_of_day_and_month_may_be_known_beforehand():
+    frame = pd.DataFrame({"t": ["01-02-2026", "03-04-2026"]})
+    read = {first: parse_times(frame, ["t"], day_first=first)[1].month for first in (True, False)}
+    assert read == {True: 4, False: 3}
+    shown = pd.DataFrame({"t": ["01-02-2026", "03-14-2026"]})  # what rows show is true
+    assert parse_times(shown, ["t"], day_first=True)[1] == pd.Timestamp("2026-03-14", tz="UTC")
+
+
+def test_wide_rows_come_in_smaller_parts(tmp_path):
+    pd.DataFrame({f"c{i}": [0.0] * 6_000 for i in range(500)}).to_parquet(tmp_path / "wide.parquet")
+    (file,) = FileSource(str(tmp_path / "wide.parquet")).pieces()
+    assert [len(part.frame) for part in file.parts(None)] == [5_000, 1_000]
 
 
 def test_a_pattern_without_files_is_said(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from monitor.cli.history import Columns
+from monitor.intake.columns import Columns
 from monitor.cli.meaning import Meaning, meaning_of
 from monitor.errors import BadInput
 
