@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from monitor.intake.columns import Columns
 from monitor.cli.meaning import Meaning, meaning_of
 from monitor.errors import BadInput
+from monitor.intake.columns import Columns
 
 COLUMNS = Columns(time=("t",), target="y")
 
