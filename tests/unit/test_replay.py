@@ -25,6 +25,7 @@ def probability(rows: np.ndarray) -> np.ndarray:
 def loaded(score) -> LoadedModel:
     class Manifest:
         task = Task.BINARY
+        classes = ()
 
     return LoadedModel(manifest=Manifest(), schema=world()[0], module=None, score=score)
 
