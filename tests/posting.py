@@ -11,7 +11,6 @@ from monitor.client import Answer
 from monitor.client.answers import Backoff
 from monitor.client.counters import Notices
 from monitor.client.courier import Courier
-from monitor.client.lines import Label, Trace
 from monitor.client.mailbox import Mailbox
 from monitor.client.spool import Spool
 from monitor.client.transport import Unreachable
@@ -88,12 +87,12 @@ def run_for(courier: Courier, clock: SetClock, seconds: float) -> None:
 
 def log(courier: Courier, *ids: object) -> None:
     for known in ids:
-        courier.mailbox.put(Trace({"amount": 1.5}, str(known), courier.clock.time(), None, 0.5, None))
+        courier.mailbox.put_trace(({"amount": 1.5}, str(known), courier.clock.time(), None, 0.5, None))
 
 
 def label(courier: Courier, *ids: object) -> None:
     for known in ids:
-        courier.mailbox.put(Label(str(known), 1, courier.clock.time()))
+        courier.mailbox.put_label((str(known), 1, courier.clock.time()))
 
 
 def balanced(courier: Courier) -> bool:

@@ -87,9 +87,10 @@ class Courier:
 
     def counters(self) -> Counters:
         tally, mailbox = self.tally, self.mailbox
+        logged, waiting = mailbox.counts()
         return Counters(
-            logged=mailbox.logged,
-            waiting=len(mailbox) + mailbox.held,
+            logged=logged,
+            waiting=waiting,
             spooled=self.spool.rows if self.spool is not None else 0,
             recovered=tally.recovered,
             sent=tally.sent,

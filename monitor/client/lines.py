@@ -6,38 +6,40 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 _MISSING = frozenset({"NAType", "NaTType"})  # of pandas
 _TICKING = frozenset("mM")  # NumPy's times: as numbers they would lose their unit
 
 
-class Trace(NamedTuple):
-    """A trace as it was logged."""
-
-    features: dict[Any, Any]
-    trace_id: str
-    event_time: object
-    version: object
-    score: object
-    prediction: object
+# As it was logged, the arguments of `trace_line` or `label_line`. No class of its own: making one costs a caller more
+# than all the rest of `log`.
+Row: TypeAlias = tuple[Any, ...]
 
 
-class Label(NamedTuple):
-    """A label as it was logged."""
-
-    trace_id: str
-    label: object
-    label_time: object
-
-
-def line_of(row: Trace | Label) -> bytes:
-    """One row as a line of JSON with its end.
+def trace_line(
+    features: Mapping[Any, Any], trace_id: str, event_time: Any, version: Any, score: Any, prediction: Any
+) -> bytes:
+    """A trace as a line of JSON with its end.
 
     Raises:
         ValueError, TypeError, RecursionError: it holds itself, or is nested beyond reason.
     """
-    return (_ENCODER.encode(_fields(row)) + "\n").encode()
+    fields = {name if type(name) is str else str(name): value for name, value in features.items()}
+    fields["trace_id"] = trace_id
+    fields["event_time"] = _moment(event_time)
+    if version is not None:
+        fields["version"] = version
+    if score is not None:
+        fields["score"] = score
+    if prediction is not None:
+        fields["prediction"] = prediction
+    return _line(fields)
+
+
+def label_line(trace_id: str, label: Any, label_time: Any) -> bytes:
+    """A label as a line of JSON with its end; it raises as `trace_line` does."""
+    return _line({"trace_id": trace_id, "label": label, "label_time": _moment(label_time)})
 
 
 def plain(value: Any) -> Any:
@@ -72,19 +74,8 @@ def plain(value: Any) -> Any:
 _ENCODER = json.JSONEncoder(default=plain, separators=(",", ":"))
 
 
-def _fields(row: Trace | Label) -> dict[str, Any]:
-    if isinstance(row, Label):
-        return {"trace_id": row.trace_id, "label": row.label, "label_time": _moment(row.label_time)}
-    fields = {name if type(name) is str else str(name): value for name, value in row.features.items()}
-    fields["trace_id"] = row.trace_id
-    fields["event_time"] = _moment(row.event_time)
-    if row.version is not None:
-        fields["version"] = row.version
-    if row.score is not None:
-        fields["score"] = row.score
-    if row.prediction is not None:
-        fields["prediction"] = row.prediction
-    return fields
+def _line(fields: Mapping[str, Any]) -> bytes:
+    return (_ENCODER.encode(fields) + "\n").encode()
 
 
 def _moment(told: Any) -> Any:

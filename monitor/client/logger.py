@@ -16,7 +16,6 @@ from urllib.parse import quote
 
 from monitor.client.counters import Counters, Notices
 from monitor.client.courier import Clock, Courier
-from monitor.client.lines import Label, Trace
 from monitor.client.mailbox import Mailbox
 from monitor.client.traced import Outcome, outcome_of, tracing
 from monitor.client.transport import Http, Transport
@@ -93,7 +92,7 @@ class TraceLogger:
         known = f"{self._prefix}{next(self._numbers):x}" if trace_id is None else trace_id
         try:
             at = self._clock.time() if event_time is None else event_time
-            self._mailbox.put(Trace(dict(features), known, at, version, score, prediction))
+            self._mailbox.put_trace((dict(features), known, at, version, score, prediction))
             if self._thread is None:
                 self._start()
         except Exception:  # features that are no mapping, whatever they are
@@ -103,7 +102,7 @@ class TraceLogger:
     def label(self, trace_id: str, label: object, label_time: datetime | float | str | None = None) -> None:
         """Log the truth of a prediction; a changed one is a revision."""
         try:
-            self._mailbox.put(Label(trace_id, label, self._clock.time() if label_time is None else label_time))
+            self._mailbox.put_label((trace_id, label, self._clock.time() if label_time is None else label_time))
             if self._thread is None:
                 self._start()
         except Exception:
@@ -111,7 +110,7 @@ class TraceLogger:
 
     def flush(self, timeout: float | None = 10.0) -> bool:
         """Wait until the server has acknowledged (or refused) every row that was logged before; False in time-out."""
-        goal = dict(self._mailbox.put_of)
+        goal = self._mailbox.put_of()
         until = None if timeout is None else time.monotonic() + timeout
         self._courier.hurry = True
         self._mailbox.bell.ring()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from monitor.client.counters import KINDS, Notices, Tally
 from monitor.client.folder import Segment
-from monitor.client.lines import Label, Trace, line_of
+from monitor.client.lines import Row, label_line, trace_line
 from monitor.client.mailbox import Mailbox
 from monitor.client.spool import Spool
 
@@ -36,9 +36,8 @@ class Stock:
 
     def take(self) -> None:
         """Encode a batch from the mailbox; what cannot be written is refused."""
-        for position, row in enumerate(self._mailbox.take(self._batch_rows), 1):
-            kind = "labels" if type(row) is Label else "traces"
-            line = self._encoded(row)
+        for position, (kind, row) in enumerate(self._mailbox.take(self._batch_rows), 1):
+            line = self._encoded(kind, row)
             if line is not None:
                 self._waiting[kind].append(line)
             else:
@@ -118,9 +117,9 @@ class Stock:
         begun = self.parcel is not None and self.parcel.segment is None
         return begun or any(self._waiting.values())
 
-    def _encoded(self, row: Trace | Label) -> bytes | None:
+    def _encoded(self, kind: str, row: Row) -> bytes | None:
         try:
-            return line_of(row)
+            return label_line(*row) if kind == "labels" else trace_line(*row)
         except Exception as error:  # a value's own __str__ may raise anything
             self._notices.once("unread", f"a row cannot be written as JSON ({type(error).__name__}): it is left out")
             return None

@@ -9,7 +9,6 @@ import pytest
 
 from monitor.client import Answer
 from monitor.client.answers import Backoff, Meaning, judge
-from monitor.client.lines import Trace
 from tests.posting import Server, SetClock, balanced, courier_of, label, log, refusal, run_for, unreachable
 
 
@@ -274,7 +273,7 @@ def test_a_row_that_json_cannot_hold_is_left_out_and_counted(clock, caplog):
     courier = courier_of(server, clock)
     itself: dict[str, object] = {}
     itself["itself"] = itself
-    courier.mailbox.put(Trace(itself, "bad", 0.0, None, None, None))
+    courier.mailbox.put_trace((itself, "bad", 0.0, None, None, None))
     log(courier, "good")
     run_for(courier, clock, 2)
     assert server.arrived == ["good"]

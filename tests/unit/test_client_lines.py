@@ -18,7 +18,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.client.lines import Label, Trace, line_of, plain
+from monitor.client.lines import label_line, plain, trace_line
 from monitor.intake.formats import LINES, read
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,7 +31,7 @@ class Colour(Enum):
 def sent(features: dict, **told: object) -> dict:
     """A row as the server's own reader finds it."""
     row = {"trace_id": "a", "event_time": 0.0, "version": None, "score": None, "prediction": None} | told
-    received = read(line_of(Trace(features, **row)), LINES)  # type: ignore[arg-type]
+    received = read(trace_line(features, **row), LINES)  # type: ignore[arg-type]
     assert not received.bad
     return {name: values[0] for name, values in received.rows.columns.items()}  # type: ignore[union-attr]
 
@@ -73,7 +73,7 @@ def test_nan_stays_nan_and_is_not_missing(value):
 )
 def test_a_time_may_be_seconds_a_datetime_or_a_text(told, expected):
     assert sent({"x": 1}, event_time=told)["event_time"] == expected
-    assert json.loads(line_of(Label("a", np.int64(1), told))) == {"trace_id": "a", "label": 1, "label_time": expected}
+    assert json.loads(label_line("a", np.int64(1), told)) == {"trace_id": "a", "label": 1, "label_time": expected}
 
 
 def test_what_is_said_of_a_prediction_stands_beside_its_features():
@@ -88,7 +88,7 @@ def test_what_is_said_of_a_prediction_stands_beside_its_features():
 @given(st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.decimals()))
 @settings(max_examples=200, deadline=None, derandomize=True, database=None)
 def test_any_row_is_one_line_that_the_server_can_read(features):
-    line = line_of(Trace(features, "a", 0.0, None, None, None))
+    line = trace_line(features, "a", 0.0, None, None, None)
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
     assert len(line.splitlines()) == 1
