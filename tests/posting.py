@@ -72,8 +72,8 @@ def courier_of(
     spool = Spool(folder, "fraud", most_bytes=spool_bytes, notices=notices) if folder is not None else None
     return Courier(
         model_path="/v1/models/fraud", token="hf_t", mailbox=Mailbox(most_rows=max_rows, ring_every=batch_rows),
-        transport=server, clock=clock, notices=notices, spool=spool, batch_rows=batch_rows, flush_seconds=1.0,
-        timeout_seconds=5.0, backoff=Backoff(jitter=lambda low, high: high),
+        transport=server, clock=clock, notices=notices, spool=spool, batch_rows=batch_rows, body_rows=batch_rows,
+        flush_seconds=1.0, timeout_seconds=5.0, backoff=Backoff(jitter=lambda low, high: high),
     )  # fmt: skip
 
 

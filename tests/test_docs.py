@@ -1,10 +1,13 @@
 """What can be said of a setting, a command or a word is said in docs/."""
 
+import inspect
+from dataclasses import fields
 from pathlib import Path
 
 import typer.main
 
 from monitor.cli.app import app
+from monitor.client import Counters, TraceLogger
 from monitor.settings import Settings
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -51,6 +54,16 @@ def test_every_command_of_governance_is_documented():
     named = [f"holdfast {name}" for name in ("rollback", "freeze", "unfreeze")]
     named += [f"{group} {name}" for group in ("proposal", "user", "token", "audit") for name in groups[group].commands]
     assert [name for name in named if name not in pages] == []
+
+
+def test_every_setting_and_counter_of_the_client_is_documented():
+    page = (DOCS / "how-to" / "python-client.md").read_text()
+    names = {*inspect.signature(TraceLogger).parameters, *(field.name for field in fields(Counters))}
+    assert {name for name in names if f"`{name}`" not in page} == set()
+
+
+def test_a_newcomer_sends_traces_by_a_page_of_fifty_lines():
+    assert len((DOCS / "how-to" / "send-traces.md").read_text().splitlines()) <= 50
 
 
 def test_every_decision_note_is_numbered_once():

@@ -39,7 +39,8 @@ class Courier:
     clock: Clock
     notices: Notices
     spool: Spool | None
-    batch_rows: int
+    batch_rows: int  # that go without waiting for more
+    body_rows: int  # of one request, at most
     flush_seconds: float
     timeout_seconds: float
     backoff: Backoff = field(default_factory=Backoff)
@@ -48,7 +49,7 @@ class Courier:
 
     def __post_init__(self) -> None:
         self._stock = Stock(
-            mailbox=self.mailbox, spool=self.spool, tally=self.tally, notices=self.notices, batch_rows=self.batch_rows
+            mailbox=self.mailbox, spool=self.spool, tally=self.tally, notices=self.notices, body_rows=self.body_rows
         )
         self._flush_at = self.clock.monotonic() + self.flush_seconds
         self._away_since: float | None = None

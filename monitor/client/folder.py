@@ -51,14 +51,17 @@ class Folder:
             lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except (FileNotFoundError, NotADirectoryError):
             return None
+        found = None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.stat(path / "lock").st_ino == os.fstat(lock).st_ino:
-                return cls(path, lock, adopted=adopted)
+                found = cls(path, lock, adopted=adopted)
         except (BlockingIOError, FileNotFoundError):
             pass
-        os.close(lock)
-        return None
+        finally:
+            if found is None:
+                os.close(lock)
+        return found
 
     def append(self, kind: str, data: bytes, rows: int) -> None:
         """Write whole lines and have them on the disk.
@@ -88,7 +91,7 @@ class Folder:
 
     def read(self, segment: Segment) -> list[bytes]:
         """Its whole lines; half of one that a crash left at the end is left out."""
-        self.finish(segment.kind)
+        self._finish_if_open(segment)
         try:
             whole, _, _ = segment.path.read_bytes().rpartition(b"\n")
         except FileNotFoundError:
@@ -97,7 +100,7 @@ class Folder:
 
     def forget(self, segment: Segment) -> None:
         """The server has it."""
-        self.finish(segment.kind)
+        self._finish_if_open(segment)
         if segment in self.segments:
             self.segments.remove(segment)
         segment.path.unlink(missing_ok=True)
@@ -131,6 +134,10 @@ class Folder:
             self.segments.append(segment)
             self._open[kind] = (segment, descriptor)
         return self._open[kind]
+
+    def _finish_if_open(self, segment: Segment) -> None:
+        if segment.kind in self._open and self._open[segment.kind][0] is segment:
+            self.finish(segment.kind)
 
     def _cut(self, segment: Segment, descriptor: int) -> None:
         with suppress(OSError):  # where that fails, half a line stays at its end, which is never read

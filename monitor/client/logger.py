@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_MOST_BATCH = 5_000  # rows that the server takes in one request
+_BODY_ROWS, _MOST_BODY_ROWS = 2_000, 5_000  # of one request; the server takes no more
 
 
 class TraceLogger:
@@ -35,7 +35,7 @@ class TraceLogger:
         url: the server, such as http://127.0.0.1:8501; HOLDFAST_URL where it is not given.
         model: its name.
         token: of a producer; HOLDFAST_TOKEN where it is not given.
-        batch_rows: rows of one request.
+        batch_rows: rows that go at once. Where more wait, a request holds up to 2,000.
         flush_seconds: how long a row waits for others, at most.
         max_rows: rows in memory; beyond them the newest are dropped and counted. Half of them should be more than
             what is logged in `timeout_seconds`.
@@ -58,14 +58,14 @@ class TraceLogger:
         max_rows: int = 20_000,
         spool_dir: str | os.PathLike[str] | None = None,
         spool_bytes: int = 512 * 2**20,
-        timeout_seconds: float = 5.0,
+        timeout_seconds: float = 10.0,
         clock: Clock = time,
         transport: Transport | None = None,
     ) -> None:
         self._url = url or os.environ.get("HOLDFAST_URL", "")
-        self._token = token or os.environ.get("HOLDFAST_TOKEN", "")
+        self._token = (token or os.environ.get("HOLDFAST_TOKEN", "")).strip()
         self._model, self._clock, self._given = model, clock, transport
-        self._batch_rows, self._max_rows = min(batch_rows, _MOST_BATCH), max_rows
+        self._batch_rows, self._max_rows = min(batch_rows, _MOST_BODY_ROWS), max_rows
         self._flush_seconds, self._timeout_seconds = flush_seconds, timeout_seconds
         self._spool_dir, self._spool_bytes = spool_dir, spool_bytes
         self._check()
@@ -173,7 +173,7 @@ class TraceLogger:
     def _check(self) -> None:
         if not self._model:
             raise ValueError("expected the name of a model, got none")
-        if not self._token:
+        if not (self._token.isascii() and self._token.isprintable() and self._token):
             raise ValueError("expected a token, got none: `holdfast token create NAME producer`, then HOLDFAST_TOKEN")
         if self._given is None:
             Http(self._url)
@@ -196,6 +196,7 @@ class TraceLogger:
             notices=self._notices,
             spool=self._spool(),
             batch_rows=self._batch_rows,
+            body_rows=max(self._batch_rows, _BODY_ROWS),
             flush_seconds=self._flush_seconds,
             timeout_seconds=self._timeout_seconds,
         )
@@ -239,7 +240,12 @@ class TraceLogger:
                 self._settled.notify_all()
             if wait > 0 and not self._stopping.is_set():
                 bell.wait(wait)
-        courier.finish()
+        try:
+            courier.finish()
+        except Exception as error:
+            self._notices.once("end", f"{type(error).__name__} at the end: {error}")
+        with self._settled:
+            self._settled.notify_all()
 
     def _renew(self) -> None:
         """In a child after fork: its own thread, connection and counts; the parent's rows stay the parent's."""

@@ -27,7 +27,8 @@ class Spool:
     @property
     def rows(self) -> int:
         """Rows of this process that are on disk."""
-        return sum(segment.rows for segment in list(self._own.segments)) if self._own is not None else 0
+        own = self._own
+        return sum(segment.rows for segment in list(own.segments)) if own is not None else 0
 
     def refused(self, kind: str) -> Path:
         """The file of lines that the server will never take."""
@@ -76,15 +77,15 @@ class Spool:
 
     def adopt(self, now: float) -> None:
         """Take over what processes that are gone left; looked for every half minute."""
-        if now < self._adopt_at or not self.root.is_dir():
+        if now < self._adopt_at:
             return
         self._adopt_at = now + _ADOPT_SECONDS
         held = {folder.path for folder in self._folders()}
-        try:
-            for path in sorted(entry for entry in self.root.iterdir() if entry.is_dir() and entry not in held):
+        for path in sorted(entry for entry in _entries(self.root) if entry not in held):
+            try:
                 self._take_over(path)
-        except OSError as error:
-            self._notices.once("spool unread", f"cannot read the spool {self.root}: {error}")
+            except OSError as error:
+                self._notices.once("spool unread", f"cannot read what an earlier process left in {path}: {error}")
 
     def refuse(self, kind: str, lines: Sequence[bytes]) -> bool:
         """Keep lines that the server will never take, for a person: False where there is no room."""
@@ -138,6 +139,13 @@ class Spool:
             self._adopted.append(found)
         else:
             found.close()
+
+
+def _entries(root: Path) -> list[Path]:
+    try:
+        return [entry for entry in root.iterdir() if entry.is_dir()]
+    except OSError:  # there is no spool yet
+        return []
 
 
 def _bytes_below(root: Path) -> int:

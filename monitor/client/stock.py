@@ -27,16 +27,16 @@ class Stock:
     """What was taken from the mailbox and is not settled yet. The oldest rows are those of the parcel in hand."""
 
     def __init__(
-        self, *, mailbox: Mailbox, spool: Spool | None, tally: Tally, notices: Notices, batch_rows: int
+        self, *, mailbox: Mailbox, spool: Spool | None, tally: Tally, notices: Notices, body_rows: int
     ) -> None:
         self.parcel: Parcel | None = None
         self._mailbox, self._spool, self._tally, self._notices = mailbox, spool, tally, notices
-        self._batch_rows = batch_rows
+        self._body_rows = body_rows
         self._waiting: dict[str, deque[bytes]] = {kind: deque() for kind in KINDS}
 
     def take(self) -> None:
-        """Encode a batch from the mailbox; what cannot be written is refused."""
-        for position, (kind, row) in enumerate(self._mailbox.take(self._batch_rows), 1):
+        """Encode rows from the mailbox, for a request; what cannot be written is refused."""
+        for position, (kind, row) in enumerate(self._mailbox.take(self._body_rows), 1):
             line = self._encoded(kind, row)
             if line is not None:
                 self._waiting[kind].append(line)
@@ -142,7 +142,7 @@ class Stock:
     def _portion(self, lines: deque[bytes]) -> list[bytes]:
         portion = [lines.popleft()]
         size = len(portion[0])
-        while lines and len(portion) < self._batch_rows and size + len(lines[0]) <= _MOST_BYTES:
+        while lines and len(portion) < self._body_rows and size + len(lines[0]) <= _MOST_BYTES:
             size += len(lines[0])
             portion.append(lines.popleft())
         return portion

@@ -159,6 +159,7 @@ def test_settings_come_from_the_environment_and_what_is_missing_is_said_at_the_s
     for settings, missing in (
         ({"url": "http://a", "token": "t"}, "name of a model"),
         ({"url": "http://a", "model": "m"}, "token"),
+        ({"url": "http://a", "model": "m", "token": "hf_a\r\nHost: b"}, "token"),
         ({"model": "m", "token": "t"}, "HOLDFAST_URL"),
         ({"url": "ftp://a", "model": "m", "token": "t"}, "HOLDFAST_URL"),
         ({"url": "http://a", "model": "m", "token": "t", "batch_rows": 0}, "above 0"),
@@ -168,7 +169,7 @@ def test_settings_come_from_the_environment_and_what_is_missing_is_said_at_the_s
     with receiving() as receiver:
         receiver.status = 503
         monkeypatch.setenv("HOLDFAST_URL", receiver.url.partition("/hook")[0] + "/base/v1/")
-        monkeypatch.setenv("HOLDFAST_TOKEN", "hf_environment")
+        monkeypatch.setenv("HOLDFAST_TOKEN", "hf_environment\n")
         logger = TraceLogger(model="fraud", flush_seconds=0.05)
         logger.log({"x": 1})
         assert not logger.close(0.5)
@@ -258,7 +259,7 @@ def test_a_child_after_fork_sends_its_own_rows_and_leaves_the_parents_to_the_par
         receiver.body = TAKEN
         url = receiver.url.partition("/hook")[0]
         told = subprocess.run(
-            [sys.executable, "-c", FORKS, url, str(tmp_path)],
+            [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKS, url, str(tmp_path)],
             env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60, check=True,
         )  # fmt: skip
     child, parent = (json.loads(line) for line in told.stdout.splitlines())
