@@ -100,6 +100,7 @@ def test_what_is_logged_and_labelled_is_in_the_table_with_its_types(house):
     assert counted is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spooled", [True, False])
 def test_a_server_that_was_away_for_seconds_has_every_row_once(house, tmp_path, spooled):
     settings = {"spool_dir": tmp_path / "spool", "max_rows": 600} if spooled else {}
@@ -137,6 +138,7 @@ def test_a_server_that_was_away_for_seconds_has_every_row_once(house, tmp_path, 
     assert rows["trace_id"].is_unique
 
 
+@pytest.mark.slow
 def test_after_an_outage_of_ten_minutes_the_table_holds_what_was_logged(house, tmp_path):
     """Ten minutes of the client's clock; the server and its table are real."""
     clock, http = SetClock(), Http(house.url)
@@ -177,6 +179,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_nothing_that_was_on_disk_is_lost_when_processes_are_killed(house, tmp_path):
     spool = tmp_path / "spool"
     processes = [
@@ -223,6 +226,7 @@ def test_a_server_that_answers_too_late_has_the_rows_once(house):
     assert told.duplicate == 50 - told.accepted
 
 
+@pytest.mark.slow
 def test_a_wrong_token_is_said_once_and_the_rows_wait_for_the_right_one(house, tmp_path, caplog):
     with house.served():
         with house.logger(token="hf_wrong", spool_dir=tmp_path / "spool") as logger:
@@ -280,6 +284,7 @@ def service(house: House, tmp_path: Path) -> Iterator[str]:
     process.wait(20)
 
 
+@pytest.mark.slow
 def test_the_fastapi_example_logs_what_it_serves(house, service):
     body = {"amount": 12.5, "age": 40, "balance": 900, "channel": "web"}
     with house.served():
