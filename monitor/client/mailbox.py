@@ -77,9 +77,10 @@ class Mailbox:
         with self._lock:
             for kind, rows in (("traces", self._traces), ("labels", self._labels)):
                 count = min(most, len(rows))
-                found += [(kind, rows.popleft()) for _ in range(count)]
+                for _ in range(count):
+                    found.append((kind, rows.popleft()))
+                    self.held += 1  # one by one: callers look at both numbers without the lock
                 self._taken[kind] += count
-            self.held += len(found)
         return found
 
     def let_go(self, rows: int) -> None:
