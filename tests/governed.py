@@ -17,7 +17,7 @@ from monitor.artifacts import Manifest, Store, attach_trained
 from monitor.db.alerts import Alert
 from monitor.db.registry import Model, ModelSettings, Version, feature_schema
 from monitor.db.retraining import Proposal
-from monitor.db.traces import append, append_labels
+from monitor.db.traces import append_labels
 from monitor.db.users import create_user, find_user
 from monitor.governance import POLICY, Actor, Evidence, Role
 from monitor.jobs.context import Tools
@@ -25,6 +25,7 @@ from monitor.jobs.failpoints import Failpoints
 from monitor.performance.verdict import Verdict
 from monitor.schema import Schema
 from monitor.training import Recipe, Trained, train
+from tests.batches import append
 
 DAY = timedelta(days=1)
 BEGIN = datetime(2026, 1, 5, tzinfo=UTC)

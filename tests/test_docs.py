@@ -1,11 +1,14 @@
 """What can be said of a setting, a command or a word is said in docs/."""
 
+import inspect
+from dataclasses import fields
 from pathlib import Path
 
 import typer.main
 
 from monitor.acts.schema_files import read_schema
 from monitor.cli.app import app
+from monitor.client import Counters, TraceLogger
 from monitor.settings import Settings
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -72,6 +75,16 @@ def test_every_command_and_option_of_schema_is_documented():
 def test_the_schema_that_is_shown_can_be_read():
     shown = (DOCS / "how-to" / "schema.md").read_text().partition("```yaml\n")[2].partition("```")[0]
     assert read_schema(shown).renamed == {"amount_eur": "amount"}
+
+
+def test_every_setting_and_counter_of_the_client_is_documented():
+    page = (DOCS / "how-to" / "python-client.md").read_text()
+    names = {*inspect.signature(TraceLogger).parameters, *(field.name for field in fields(Counters))}
+    assert {name for name in names if f"`{name}`" not in page} == set()
+
+
+def test_a_newcomer_sends_traces_by_a_page_of_fifty_lines():
+    assert len((DOCS / "how-to" / "send-traces.md").read_text().splitlines()) <= 50
 
 
 def test_every_decision_note_is_numbered_once():

@@ -1,5 +1,6 @@
 """Real HTTP servers on loopback: the API of an installation, and a receiver that remembers what it was sent."""
 
+import gzip
 import http.server
 import json
 import threading
@@ -22,10 +23,10 @@ from monitor.api.app import api
 
 
 @contextmanager
-def served(engine: Engine, artifact_dir: Path, *, admission: Admission | None = None) -> Iterator[str]:
+def served(engine: Engine, artifact_dir: Path, *, admission: Admission | None = None, port: int = 0) -> Iterator[str]:
     """The API over `engine`; its address without /v1."""
     app = Starlette(routes=[Mount("/v1", api(engine, artifact_dir, admission=admission))])
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", lifespan="off"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
@@ -43,12 +44,18 @@ class Receiver:
     url: str = ""
     status: int = 202
     location: str = ""
+    body: bytes = b""
     got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     before_answering: Callable[[], object] = lambda: None
 
     @property
     def events(self) -> list[dict[str, Any]]:
         return [json.loads(body) for _, body in self.got]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Of packed lines."""
+        return [json.loads(line) for _, body in self.got for line in gzip.decompress(body).splitlines()]
 
 
 @contextmanager
@@ -64,7 +71,9 @@ def receiving() -> Iterator[Receiver]:
             self.send_response(receiver.status)
             if receiver.location:
                 self.send_header("Location", receiver.location)
+            self.send_header("Content-Length", str(len(receiver.body)))
             self.end_headers()
+            self.wfile.write(receiver.body)
 
         def log_message(self, *arguments: object) -> None:
             """Nothing."""

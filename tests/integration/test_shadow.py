@@ -20,12 +20,13 @@ from monitor.db.engine import transaction
 from monitor.db.jobs import Job
 from monitor.db.registry import Model, ModelSettings, feature_schema
 from monitor.db.retraining import Proposal, Shadow
-from monitor.db.traces import append, append_labels
+from monitor.db.traces import append_labels
 from monitor.errors import NotAllowed
 from monitor.governance import POLICY, ProposalState
 from monitor.jobs.context import Tools
 from monitor.jobs.plan import plan_shadows
 from monitor.jobs.worker import Worker
+from tests.batches import append
 from tests.governed import (
     ANA,
     BEGIN,

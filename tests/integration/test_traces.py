@@ -3,13 +3,11 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.typing import NDArray
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from monitor.db import traces
 from monitor.db.engine import sessions
-from monitor.db.registry import FeatureSchema, Model, schema_of
+from monitor.db.registry import FeatureSchema, Model
 from monitor.db.trace_tables import columns_for, create_trace_tables, drop_before, view_name
 from monitor.db.traces import (
     append_labels,
@@ -22,7 +20,7 @@ from monitor.db.traces import (
 from monitor.errors import SchemaMismatch
 from monitor.schema import Feature, Kind, Schema
 from monitor.windows import Window
-from tests.batches import batch_of
+from tests.batches import append
 
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
 MARCH = Window(DAY, DAY + timedelta(days=31))
@@ -38,14 +36,6 @@ def make_model(session: Session, schema: Schema, name: str = "fraud") -> tuple[M
     session.flush()
     create_trace_tables(session, model, row)
     return model, row
-
-
-def append(session: Session, model: Model, row: FeatureSchema, frame: pd.DataFrame) -> NDArray[np.bool_]:
-    schema = schema_of(row)
-    return traces.append(
-        session, model, schema, row.columns, batch_of(frame, schema), kept=frame["kept"].to_numpy(np.bool_),
-        weight=frame["weight"].to_numpy(np.float64),
-    )  # fmt: skip
 
 
 def features(*pairs: tuple[str, Kind]) -> Schema:
