@@ -1,6 +1,5 @@
 """From measurements of champion and candidate to gates, to what is shown side by side, and to the new baseline."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,17 +18,15 @@ from monitor.jobs.gate_figures import (
     slices_of,
 )
 from monitor.jobs.material import Material, operating_threshold
-from monitor.jobs.stress_child import Headline
+from monitor.jobs.robust_gate import NOTHING_MOVABLE, at_level, robust_gate, why_not_comparable
 from monitor.performance import METRICS, Measured, default_metric, limit_of, measure, paired_difference
 from monitor.performance import Task as PlatformTask
-from monitor.performance.intervals import Interval
 from monitor.performance.metrics import Needs, mcc, recall
 from monitor.performance.verdict import Verdict
 from monitor.robustness import Task
 from monitor.schema import FloatArray
 
 _HALF = 0.5
-_NOTHING_MOVABLE = "nothing_movable"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +94,7 @@ def rule(material: Material, recipe: str, champion: Measurements | None, candida
         figures[0], figures[1], clean_difference=difference, trigger_cleared=cleared, trigger_sentence=sentence,
         differences=differences, fairness=fairness_of(both, material.settings.fairness_by),
     )  # fmt: skip
-    gates = tuple(_robust_gate(material, gate, old.stress, candidate, differences) for gate in gates)
+    gates = tuple(robust_gate(material.task, gate, old.stress, candidate, differences) for gate in gates)
     return Ruling(
         recipe=recipe,
         gates=gates,
@@ -175,9 +172,9 @@ def _figures(material: Material, side: _Side, metric: str, y: FloatArray, champi
 def _stress_figures(found: Measurements | None) -> dict[str, Any]:
     if found is None:
         return {}
-    level = _at_level(found)
-    flags = tuple(flag["sentence"] for flag in found.report["audit"] if flag["name"] != _NOTHING_MOVABLE)
-    comparable = _why_not_comparable(found) is None
+    level = at_level(found)
+    flags = tuple(flag["sentence"] for flag in found.report["audit"] if flag["name"] != NOTHING_MOVABLE)
+    comparable = why_not_comparable(found) is None
     return {
         "robust_auc": level["robust_auc"] if comparable else None,
         "worst_recall": level["worst_recall"] if comparable else None,
@@ -185,61 +182,6 @@ def _stress_figures(found: Measurements | None) -> dict[str, Any]:
         "latency_p95_ms": found.latency_p95_ms,
         "audit_flags": flags,
     }
-
-
-def _at_level(found: Measurements) -> dict[str, Any]:
-    level: dict[str, Any] = next(one for one in found.report["levels"] if one["level"] == found.headline.level)
-    return level
-
-
-def _why_not_comparable(found: Measurements) -> str | None:
-    """Why an attack at this level says nothing about these rows, if so."""
-    if any(flag["name"] == _NOTHING_MOVABLE for flag in found.report["audit"]):
-        return "no feature is declared mutable, so no attack is possible"
-    if _at_level(found)["beyond_reality"]:
-        return f"{found.headline.level} reaches real rows of another class, so it is shown and does not gate"
-    return None
-
-
-def _robust_gate(
-    material: Material, gate: GateResult, champion: Measurements | None, candidate: Measurements,
-    differences: Mapping[str, Interval],
-) -> GateResult:  # fmt: skip
-    """The robust gate where there is no pair of robust AUCs to compare: several classes, values, or one side only."""
-    if gate.name != "robust_auc_s2":
-        return gate
-    now = candidate.headline
-    name = {Task.MULTICLASS: "robust_accuracy_s2", Task.REGRESSION: "robust_error_s2"}.get(material.task, gate.name)
-    if champion is None:
-        why = "the champion has no artefact, so there is nothing to compare it with"
-    elif material.task is Task.REGRESSION:
-        return _robust_figure(gate, name, champion.headline, now, differences)
-    elif (found := _why_not_comparable(candidate) or _why_not_comparable(champion)) is not None:
-        why = found
-    elif material.task is Task.MULTICLASS:
-        return _robust_figure(gate, name, champion.headline, now, differences)
-    else:
-        return gate if gate.low is not None else replace(gate, low=now.low, high=now.high)
-    return replace(
-        gate, name=name, value=now.value, limit=now.value, low=now.low, high=now.high, passed=True,
-        sentence=f"{now.words[0].upper()}{now.words[1:]} at {now.level} is {now.value:.3g}; {why}.",
-    )  # fmt: skip
-
-
-def _robust_figure(
-    gate: GateResult, name: str, before: Headline, now: Headline, differences: Mapping[str, Interval]
-) -> GateResult:
-    """Worst-case figures of both versions held against each other; the interval is of their paired difference."""
-    apart = differences.get(name)
-    edge = "at least" if now.higher_is_better else "at most"
-    return replace(
-        gate, name=name, value=now.value, limit=before.value, champion=before.value,
-        low=now.low if apart is None else before.value + apart[0],
-        high=now.high if apart is None else before.value + apart[1],
-        passed=now.value >= before.value if now.higher_is_better else now.value <= before.value,
-        sentence=f"{now.words[0].upper()}{now.words[1:]} at {now.level} {before.value:.3g} → {now.value:.3g} "
-        f"({edge} {before.value:.3g}).",
-    )  # fmt: skip
 
 
 def _trigger(

@@ -3,6 +3,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from monitor.db.embedded import ensure_database
 from monitor.db.engine import make_engine
@@ -58,6 +59,18 @@ def test_the_first_migration_can_be_undone(engine):
         command.downgrade(config, "base")
         left = text("SELECT tablename FROM pg_tables WHERE schemaname IN ('public', 'traces')")
         assert connection.scalars(left).all() == ["alembic_version"]
+
+
+def test_several_classes_are_not_undone_while_a_model_has_them(engine):
+    columns = "name, owner, task, tier, solo, frozen, settings"
+    row = "'plans', 'ana', 'multiclass', 1, false, false, '{}'"
+    with engine.begin() as connection:
+        connection.execute(text(f"INSERT INTO models ({columns}) VALUES ({row})"))
+    with engine.connect() as connection:
+        config = configuration()
+        config.attributes["connection"] = connection
+        with pytest.raises(IntegrityError, match="ck_models_task_known"):
+            command.downgrade(config, "0005")
 
 
 def test_the_database_admits_the_steps_that_the_code_knows(engine):

@@ -5,7 +5,14 @@ import pandas as pd
 import pytest
 
 from monitor.jobs.compare_child import Measurements
-from monitor.jobs.gate_figures import Shown, SideBySide, differences_of, fairness_of, slices_of
+from monitor.jobs.gate_figures import (
+    Shown,
+    SideBySide,
+    calibration_error,
+    differences_of,
+    fairness_of,
+    slices_of,
+)
 from monitor.performance.fairness import enough, largest_gap, rates
 from monitor.performance.groups import groups_of
 from monitor.performance.metrics import Task, auroc, recall
@@ -126,3 +133,18 @@ def test_a_paired_interval_is_narrower_than_two_separate_ones():
     found = differences_of(_beside(frame, y, probability, shifted), None, _attacked(shifted, np.arange(9)))
     low, high = found["positive_rate"]
     assert high - low < 0.01 < 2 * 1.96 * np.sqrt(0.25 / ROWS)
+
+
+def test_of_several_classes_accuracy_is_compared_between_groups():
+    y, found = np.array([0.0, 1.0, 2.0, 2.0]), np.array([0.0, 2.0, 2.0, 1.0])
+    (rate,) = rates(y, found, task=Task.MULTICLASS)
+    assert (rate.name, rate.values.tolist(), rate.counted.all()) == ("accuracy", [1.0, 0.0, 1.0, 0.0], True)
+
+
+def test_several_classes_are_calibrated_where_the_likeliest_is_right_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    chances = rng.dirichlet([1.0, 1.0, 1.0], 20_000)
+    y = (chances.cumsum(axis=1) < rng.random((20_000, 1))).sum(axis=1).astype(np.float64)
+    assert calibration_error(y, chances) < 0.01
+    sure = chances**3 / (chances**3).sum(axis=1, keepdims=True)
+    assert calibration_error(y, sure) > 0.15
