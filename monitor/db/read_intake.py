@@ -9,14 +9,16 @@ from sqlalchemy.orm import Session
 from monitor.db.profiles import ProfileDelta
 from monitor.db.read_quarantine import QuarantineGroup, quarantine_groups
 from monitor.db.registry import model_named
-from monitor.db.traces import span
 
 DAYS = 60
 
 
 @dataclass(frozen=True, kw_only=True)
 class IntakePage:
-    """`days` counts every row of a day, sampled or not, of a model with a reference; the newest 60 days with rows."""
+    """`newest` is stream time: up to then rows came in.
+
+    `days` counts every row of a day, sampled or not, of a model with a reference; the newest 60 days with rows.
+    """
 
     model: str
     newest: datetime | None
@@ -26,7 +28,6 @@ class IntakePage:
 
 def intake_page(session: Session, name: str) -> IntakePage:
     model = model_named(session, name)
-    extent = span(session, model)
     day = func.date_trunc("day", ProfileDelta.bucket).label("day")
     counted = (
         select(day, func.sum(ProfileDelta.rows))
@@ -38,7 +39,7 @@ def intake_page(session: Session, name: str) -> IntakePage:
     days = [(moment.date(), int(rows)) for moment, rows in session.execute(counted)]
     return IntakePage(
         model=name,
-        newest=extent[1] if extent else None,
+        newest=model.watermark,
         days=tuple(reversed(days)),
         groups=tuple(quarantine_groups(session, name)),
     )

@@ -124,7 +124,8 @@ def test_the_api_tells_models_champion_and_verdicts(client: Browser, seeded: See
     assert client.get("/v1/models/fraud/champion").json()["version"] == "v1"
     verdicts = client.get("/v1/models/fraud/verdicts?last=9").json()
     assert [one["verdict"] for one in verdicts].count("pipeline_break") == 1
-    assert client.get("/v1/models/credit/champion").json() == {"error": "no model 'credit'; there are: fraud"}
+    missing = client.get("/v1/models/credit/champion").json()
+    assert (missing["status"], missing["detail"]) == (404, "no model 'credit'; there are: fraud")
 
 
 def test_a_vote_binds_to_the_evidence_that_was_shown(client: Browser, seeded: Seeded, session: Session):
