@@ -105,7 +105,11 @@ async def _one(where: Place, unsent: list[bytes], free: list[Connection], tally:
     )
     began = time.perf_counter()
     writer.write(head.encode() + body)
-    answered = (await reader.readuntil(b"\r\n\r\n")).lower()
+    try:
+        answered = (await reader.readuntil(b"\r\n\r\n")).lower()
+    except (asyncio.IncompleteReadError, ConnectionError):  # it was closed while it lay idle: once more, on another
+        unsent.append(body)
+        return await _one(where, unsent, free, tally)
     status = int(answered.split(b" ", 2)[1])
     length = int(answered.split(b"content-length:")[1].split(b"\r\n")[0])
     told = orjson.loads(await reader.readexactly(length))
