@@ -2,23 +2,25 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import pandas as pd
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from monitor.db.audit import record
 from monitor.db.quarantine import Quarantined, group_of
-from monitor.db.registry import Model
+from monitor.db.registry import Model, ModelSettings
 from monitor.errors import BadInput, SchemaMismatch
 from monitor.governance import Action, Actor, authorize
-from monitor.intake.fields import Records
+from monitor.intake.fields import Records, Rows
 from monitor.intake.ingest import ingest
 from monitor.intake.labels import take_labels
-from monitor.intake.validate import BadRow
+from monitor.intake.privacy import with_hashes
+from monitor.intake.validate import BadRow, parse_event_times
 
 MOST_ROWS = 5_000  # of one decision, which is one transaction
 DISCARDED, TAKEN = "discarded", "taken"
@@ -92,7 +94,9 @@ def retake(
         NotAllowed: `by` may not decide on rows.
     """
     authorize(by, Action.CONFIGURE)
-    read = {row.id: found for row in rows if (found := _fields(row.raw, rename or {})) is not None}
+    settings, names = ModelSettings.of(model), dict(rename or {})
+    fresh = set(settings.hashed) & set(names.values())  # what was under another name was not hashed yet
+    read = {row.id: found for row in rows if (found := _fields(row.raw, names)) is not None}
     unread = [row for row in rows if row.id not in read]
     for row in unread:
         row.reason = "raw text: expected a whole JSON object; what was kept of the row is not one"
@@ -102,13 +106,14 @@ def retake(
     taken = known = 0
     for part, take in ((traces, _take_traces), (labels, _take_labels)):
         if part:
-            stored, repeated = take(session, model, part, [read[row.id] for row in part], clock, now)
+            records = with_hashes(_records([read[row.id] for row in part]), fresh, settings.hash_key)
+            stored, repeated = take(session, model, part, records, clock, now)
             taken, known = taken + stored, known + repeated
     refused = [row for row in rows if row.reviewed_at is None]
     reasons = Counter(row.reason.partition(", got")[0] for row in refused)
     _note(
         session, model, "quarantine.retaken", rows, by=by, now=now, taken=taken, known=known, refused=len(refused),
-        rename=dict(rename or {}), trust_time=trust_time,
+        rename=names, trust_time=trust_time,
     )  # fmt: skip
     return Retaken(taken=taken, known=known, refused=len(refused), reasons=dict(reasons.most_common(5)))
 
@@ -119,11 +124,10 @@ def discarded_sentence(rows: int) -> str:
 
 
 def _take_traces(
-    session: Session, model: Model, rows: Sequence[Quarantined], fields: list[dict[str, Any]], clock: datetime,
-    now: datetime,
+    session: Session, model: Model, rows: Sequence[Quarantined], records: Rows, clock: datetime, now: datetime,
 ) -> tuple[int, int]:  # fmt: skip
     try:
-        found = ingest(session, model, _records(fields), source="review", now=clock, keep_bad=False)
+        found = ingest(session, model, records, source="review", now=clock, keep_bad=False)
     except SchemaMismatch as error:
         return _refuse_all(rows, str(error))
     _settle(rows, found.bad, now)
@@ -131,11 +135,10 @@ def _take_traces(
 
 
 def _take_labels(
-    session: Session, model: Model, rows: Sequence[Quarantined], fields: list[dict[str, Any]], clock: datetime,
-    now: datetime,
+    session: Session, model: Model, rows: Sequence[Quarantined], records: Rows, clock: datetime, now: datetime,
 ) -> tuple[int, int]:  # fmt: skip
     try:
-        found = take_labels(session, model, _records(fields), source="review", keep_bad=False)
+        found = take_labels(session, model, records, source="review", keep_bad=False)
     except SchemaMismatch as error:
         return _refuse_all(rows, str(error))
     _settle(rows, found.bad, now)
@@ -169,11 +172,7 @@ def _is_label(fields: Mapping[str, Any]) -> bool:
     return "label" in fields and "event_time" not in fields
 
 
-def _times(rows: Any) -> list[datetime]:
-    import pandas as pd
-
-    from monitor.intake.validate import parse_event_times
-
+def _times(rows: Iterable[Mapping[str, Any]]) -> list[datetime]:
     times = parse_event_times(pd.Series([str(row.get("event_time")) for row in rows], dtype=object)).dropna()
     return [time.to_pydatetime() for time in times]
 

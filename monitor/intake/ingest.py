@@ -22,7 +22,7 @@ from monitor.drift.profile import Profile
 from monitor.governance.audit_chain import canonical_json, sha256
 from monitor.intake.facts import Facts, facts_of
 from monitor.intake.fields import Rows
-from monitor.intake.privacy import with_hashes, without_unstored
+from monitor.intake.privacy import private_raw, with_hashes, without_unstored
 from monitor.intake.sampling import LOOKED_BACK, SamplingPlan, Usual, keep, probabilities
 from monitor.intake.validate import BadRow, Validated, raw_row, validate
 from monitor.windows import Window, floor_to_grid
@@ -77,7 +77,7 @@ def ingest(
         if refused:
             good, bad = _without(found, rows, refused, f"{model.name} has {MOST_VERSIONS} versions already")
     if keep_bad:
-        quarantine(session, model, bad, source)
+        quarantine(session, model, bad, source, hashed=True)
     if not len(good):
         return Ingested(
             accepted=0,
@@ -125,9 +125,15 @@ def advance_watermark(session: Session, model: Model, moment: datetime) -> None:
     session.refresh(model, ["watermark"])
 
 
-def quarantine(session: Session, model: Model, bad: tuple[BadRow, ...], source: str) -> None:
-    """Keep refused rows with their reason, for a person to review."""
-    session.add_all(Quarantined(model_id=model.id, source=source, reason=row.reason, raw=row.raw) for row in bad)
+def quarantine(session: Session, model: Model, bad: tuple[BadRow, ...], source: str, *, hashed: bool = False) -> None:
+    """Keep refused rows with their reason, for a person to review; `hashed`: their fields were hashed before."""
+    settings = ModelSettings.of(model)
+    session.add_all(
+        Quarantined(
+            model_id=model.id, source=source, reason=row.reason, raw=private_raw(row.raw, settings, hashed=hashed)
+        )
+        for row in bad
+    )  # fmt: skip
 
 
 def _register(session: Session, model: Model, names: list[str], now: datetime) -> tuple[Facts, set[str]]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
@@ -10,8 +11,10 @@ import pandas as pd
 import pyarrow as pa
 
 from monitor.batch import Batch
+from monitor.db.registry import ModelSettings
 from monitor.intake.fields import Records, Rows, Taken, frame_of, names_of
 
+WITHHELD = "withheld: the text is no JSON object, and the model has features that are not stored as they are"
 HASH_DIGITS = 16  # of a value: 64 bits, enough that no two levels of a feature meet
 
 
@@ -34,6 +37,28 @@ def with_hashes(rows: Rows, hashed: Collection[str], key: str) -> Rows:
             rows = rows.set_column(rows.column_names.index(name), name, pa.array(values, pa.string()))
         return rows
     return frame_of(rows).assign(**{name: pd.Series(v, rows.index, dtype=object) for name, v in columns.items()})
+
+
+def private_raw(raw: str, settings: ModelSettings, *, hashed: bool) -> str:
+    """The text of a refused row as it may be kept: nothing of unstored features, and hashes of hashed ones.
+
+    Text that is no object might hold any of their values, so nothing of it is kept where a model has such features.
+
+    Args:
+        hashed: whether the row's fields were hashed before.
+    """
+    if not (settings.unstored or settings.hashed):
+        return raw
+    try:
+        fields = json.loads(raw)
+    except ValueError:
+        fields = None
+    if not isinstance(fields, dict):
+        return WITHHELD
+    for name in settings.hashed:
+        if not hashed and name in fields:
+            fields[name] = _hashed(fields[name], settings.hash_key)
+    return json.dumps({name: value for name, value in fields.items() if name not in settings.unstored})
 
 
 def without_unstored(batch: Batch, unstored: Collection[str]) -> Batch:

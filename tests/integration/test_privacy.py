@@ -11,6 +11,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from monitor.acts.privacy import configure_privacy, erase_entity
+from monitor.acts.quarantine import retake, waiting
 from monitor.db.audit import entries
 from monitor.db.engine import database_now, transaction
 from monitor.db.jobs import claim, enqueue
@@ -19,8 +20,10 @@ from monitor.db.registry import Model, ModelSettings, model_named
 from monitor.db.traces import read_traces, span
 from monitor.errors import BadInput, NotAllowed
 from monitor.governance import Actor, Role
+from monitor.intake.formats import LINES, read
 from monitor.intake.ingest import advance_watermark, ingest
 from monitor.intake.labels import ingest_labels
+from monitor.intake.receive import take_traces
 from monitor.jobs import retain
 from tests.commands import Commands
 from tests.governed import tools_for
@@ -65,6 +68,27 @@ def test_refused_rows_are_hashed_before_they_wait_for_a_person(session, model):
     configure(session, model, hashed=["channel"])
     ingest(session, model, FRAME[:3].assign(trace_id=["", "b", "c"], channel="secret town"))
     assert "secret town" not in session.scalars(select(Quarantined.raw)).one()
+
+
+def test_refused_rows_hold_nothing_of_what_is_not_stored(session, model):
+    configure(session, model, unstored=["amount"], hashed=["channel"])
+    ingest(session, model, FRAME[:3].assign(trace_id=["", "b", "c"], amount=123456.5))
+    broken = b'{"trace_id": "x", "amount": 123456.5, "channel": "secret town"\n7'
+    take_traces(session, "fraud", read(broken, LINES))
+    kept = session.scalars(select(Quarantined.raw)).all()
+    assert len(kept) == 3
+    assert not [raw for raw in kept if "123456" in raw or "secret town" in raw]
+
+
+def test_a_field_that_is_renamed_to_a_hashed_one_is_hashed(session, model):
+    configure(session, model, hashed=["channel"])
+    ingest(session, model, FRAME[:1])
+    sent = FRAME[1:2].rename(columns={"channel": "via", "trace_id": "id"}).assign(trace_id="", via="secret town")
+    ingest(session, model, sent)
+    rename = {"via": "channel", "id": "trace_id", "trace_id": "was"}
+    found = retake(session, model, waiting(session, model), rename=rename, by=OLGA, now=database_now(session))
+    assert found.taken == 1
+    assert "secret town" not in set(read_traces(session, model, MARCH)["channel"])
 
 
 def test_everything_about_somebody_is_deleted_and_does_not_come_in_again(session, model):
