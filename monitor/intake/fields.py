@@ -4,7 +4,7 @@ Columns of one plain type are checked by Arrow at some nanoseconds a value. Only
 half of a surrogate pair, numbers among texts) are looked at value by value.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -235,13 +235,8 @@ def _is_missing(value: object) -> bool:
     return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and np.isnan(value))
 
 
-def written(values: Iterable[object]) -> list[str | None]:
-    """Classes and labels as text: whole numbers without a decimal point, booleans as 1 and 0."""
-    return [class_text(value) for value in values]
-
-
 def class_text(value: object) -> str | None:
-    """One class or label as text."""
+    """A class or label as text: whole numbers without a decimal point, booleans as 1 and 0."""
     if _is_missing(value):
         return None
     if isinstance(value, bool | np.bool_):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from monitor.batch import Batch, Column
 from monitor.errors import SchemaMismatch
-from monitor.intake.fields import LONGEST_ID, Reasons, Rows, Taken, class_text, frame_of, names_of, row_of, written
+from monitor.intake.fields import LONGEST_ID, Reasons, Rows, Taken, class_text, frame_of, names_of, row_of
 from monitor.schema import FloatArray, Schema
 
 MOST_RAW = 65_536  # bytes of a refused row that are kept
@@ -134,11 +134,6 @@ def parse_event_times(column: "pd.Series[Any]") -> "pd.Series[Any]":
         column = column.dt.tz_localize(UTC)
     times: pd.Series[Any] = column.dt.tz_convert(UTC).dt.as_unit("us")
     return times
-
-
-def as_text(column: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Classes and labels as text objects with None: whole numbers without a decimal point, booleans as 1 and 0."""
-    return pd.Series(written(column), index=column.index, dtype=object)
 
 
 def raw_row(rows: Rows, position: int) -> str:

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from monitor.errors import SchemaMismatch
-from monitor.intake.validate import Validated, as_text, validate, validate_labels
+from monitor.intake.fields import class_text
+from monitor.intake.validate import Validated, validate, validate_labels
 from monitor.schema import Feature, Kind, Schema
 
 SCHEMA = Schema((Feature(name="amount", kind=Kind.NUMERIC), Feature(name="channel", kind=Kind.CATEGORICAL)))
@@ -119,10 +120,8 @@ def test_no_rows_are_no_fault():
 
 
 def test_labels_and_classes_as_text_say_the_same_for_the_same_value():
-    assert as_text(pd.Series([1.0, 0.0])).tolist() == ["1", "0"]
-    assert as_text(pd.Series([True, False])).tolist() == ["1", "0"]
-    assert as_text(pd.Series([1.5, np.nan])).tolist() == ["1.5", None]
-    assert as_text(pd.Series(["yes", None], dtype=object)).tolist() == ["yes", None]
+    assert [class_text(value) for value in (1.0, 0.0, True, False)] == ["1", "0", "1", "0"]
+    assert [class_text(value) for value in (1.5, np.nan, "yes", None)] == ["1.5", None, "yes", None]
 
 
 def test_a_label_without_a_time_is_known_now_and_one_from_the_future_is_refused():
