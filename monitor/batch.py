@@ -112,10 +112,11 @@ def _encoded(column: Column, feature: Feature, schema: Schema) -> FloatArray:
 
 def _codes(texts: pa.Array, levels: tuple[str, ...]) -> FloatArray:
     """Each text's position among the levels, len(levels) for an unseen one, NaN for none."""
-    distinct = texts.dictionary_encode()
+    found = texts.dictionary_encode()
     known = {level: float(code) for code, level in enumerate(levels)}
-    codes = np.array([*(known.get(text, float(len(levels))) for text in distinct.dictionary.to_pylist()), np.nan])
-    return np.asarray(codes[distinct.indices.fill_null(len(codes) - 1).to_numpy(zero_copy_only=False)])
+    codes = np.array([*(known.get(text, float(len(levels))) for text in found.dictionary.to_pylist()), np.nan])
+    places = found.indices.fill_null(len(codes) - 1) if found.null_count else found.indices
+    return np.asarray(codes[places.to_numpy(zero_copy_only=False)])
 
 
 def _series(column: Any) -> "pd.Series[Any]":

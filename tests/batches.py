@@ -24,7 +24,8 @@ def batch_of(frame: pd.DataFrame, schema: Schema) -> Batch:
 def append(session: Session, model: Model, row: FeatureSchema, frame: pd.DataFrame) -> NDArray[np.bool_]:
     """Enter the rows of a frame and store those that its column `kept` chooses, with its `weight`."""
     schema = schema_of(row)
-    return traces.append(
+    with traces.storing(
         session, model, schema, row.columns, batch_of(frame, schema), kept=frame["kept"].to_numpy(np.bool_),
         weight=frame["weight"].to_numpy(np.float64),
-    )  # fmt: skip
+    ) as new:  # fmt: skip
+        return new

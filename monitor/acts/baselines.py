@@ -55,8 +55,8 @@ def accept_reference(
     accepted = Reference(
         model_id=model.id,
         version_id=version.id,
-        schema_id=feature_schema(session, model).id,
         binning_id=reference.binning.binning_id,
+        schema_id=feature_schema(session, model).id,
         starts=reference.windows[0].start,
         ends=reference.windows[-1].end,
         rows=reference.rows,
@@ -198,8 +198,8 @@ def _learned_anew(session: Session, model: Model, version: Version, chosen: list
         frame = read_traces(session, model, part, version=version.name)
         if len(frame):
             add_profile(
-                session, model_id=model.id, version_id=version.id, binning_id=reference.binning.binning_id,
-                bucket=part.start, profile=Profile.of(frame, reference.binning),
+                session, model_id=model.id, version_id=version.id, bucket=part.start,
+                profile=Profile.of(frame, reference.binning),
             )  # fmt: skip
     return reference
 

@@ -247,7 +247,7 @@ def _recount(session: Session, model: Model, normal: Normal, over: CarryOver) ->
     )
     for version_id, bucket, counts in session.execute(chosen.order_by(ProfileDelta.id)).all():
         add_profile(
-            session, model_id=model.id, version_id=version_id, binning_id=over.binning.binning_id, bucket=bucket,
+            session, model_id=model.id, version_id=version_id, bucket=bucket,
             profile=over.profile(Profile.from_bytes(counts, normal.binning)),
         )  # fmt: skip
 

@@ -1,8 +1,10 @@
 """Many rows at once through COPY, on the connection and in the transaction of a session."""
 
 import io
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Self
 
 import pandas as pd
 import psycopg
@@ -10,10 +12,11 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 from pgpq import ArrowToPostgresBinaryEncoder
 from psycopg import sql
+from psycopg.copy import LibpqWriter
 from sqlalchemy.orm import Session
 
 _CHUNK = 1 << 20
-_ROWS = 8_192  # encoded at once; their bytes stay in the cache until they are sent
+_ROWS = 1_024  # encoded at once; the database takes them in while the next are encoded
 
 
 def driver(session: Session) -> "psycopg.Connection[tuple[Any, ...]]":
@@ -24,16 +27,47 @@ def driver(session: Session) -> "psycopg.Connection[tuple[Any, ...]]":
     return connection
 
 
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """Rows as `copying` sends them."""
+
+    columns: tuple[str, ...]
+    parts: Iterable[bytes]
+
+    @classmethod
+    def of(cls, table: pa.Table) -> Self:
+        return cls(columns=tuple(table.column_names), parts=list(_parts(table)))
+
+
 def copy_in(connection: "psycopg.Connection[Any]", into: sql.Composable, table: pa.Table) -> None:
     """Append a table to `into`, matching columns by name; nulls become NULL."""
-    encoder = ArrowToPostgresBinaryEncoder(table.schema)
-    columns = sql.SQL(", ").join(map(sql.Identifier, table.column_names))
+    with copying(connection, into, Encoded(columns=tuple(table.column_names), parts=_parts(table))):
+        pass
+
+
+@contextmanager
+def copying(connection: "psycopg.Connection[Any]", into: sql.Composable, rows: Encoded) -> Iterator[None]:
+    """Append rows to `into`; the database works on them while the block runs.
+
+    The block must not use the connection. What is wrong with a row is raised at its end at the latest.
+    """
+    columns = sql.SQL(", ").join(map(sql.Identifier, rows.columns))
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(into, columns)
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.write(encoder.write_header())
-        for batch in table.to_batches(max_chunksize=_ROWS):
-            copy.write(encoder.write_batch(batch))
-        copy.write(encoder.finish())
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(statement, writer=LibpqWriter(cursor, flush_threshold=0)) as copy,  # nothing waits in the client
+    ):
+        for part in rows.parts:
+            copy.write(part)
+        yield
+
+
+def _parts(table: pa.Table) -> Iterator[bytes]:
+    encoder = ArrowToPostgresBinaryEncoder(table.schema)
+    yield encoder.write_header()
+    for batch in table.to_batches(max_chunksize=_ROWS):
+        yield encoder.write_batch(batch)
+    yield encoder.finish()
 
 
 def copy_out(

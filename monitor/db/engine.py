@@ -88,7 +88,7 @@ def transaction(engine: Engine) -> Iterator[Session]:
     Raises:
         IllegalTransition: a guard of the database refused; nothing was written.
     """
-    session = sessions(engine)()
+    session = Session(engine, expire_on_commit=False)
     try:
         with session, session.begin():
             yield session

@@ -7,7 +7,9 @@ of the key: two batches with rows in common wait for each other and cannot deadl
 
 import hashlib
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,8 @@ from numpy.typing import NDArray
 from psycopg import Connection, adapters, errors, sql
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
+
+from monitor.db.bulk import Encoded, copying
 
 Keys = NDArray[np.uint8]  # (n, 16): the 128-bit key of each row's id
 
@@ -37,28 +41,37 @@ def keys_of(trace_ids: Iterable[str]) -> Keys:
     return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)
 
 
-def enter(
+@dataclass
+class Entry:
+    """Which rows of a batch were new, shape (n,): of a row that is repeated within the batch the first."""
+
+    new: NDArray[np.bool_]
+
+
+@contextmanager
+def entering(
     connection: "Connection[Any]", ledger: sql.Composable, times: NDArray[np.datetime64], keys: Keys
-) -> NDArray[np.bool_]:
-    """Write rows into the ledger, whatever a producer repeats.
+) -> Iterator[Entry]:
+    """Write rows into the ledger, whatever a producer repeats; the database works on them while the block runs.
+
+    The block must not use the connection. Which rows were new is known at its end.
 
     Args:
         times: event times in UTC at microseconds, shape (n,).
         keys: see `keys_of`.
-
-    Returns:
-        Which rows were new, shape (n,): of a row that is repeated within the batch the first.
     """
-    new = np.zeros(len(times), dtype=np.bool_)
-    order = _in_order(times, keys)
-    if not order.size:
-        return new
+    entry, order = Entry(np.zeros(len(times), dtype=np.bool_)), _in_order(times, keys)
     moments, ids = times[order], keys[order]
-    if _seen(connection, ledger, moments, ids) or not _copied(connection, ledger, moments, ids):
-        entered = connection.execute(sql.SQL(_ENTER).format(ledger), [_Times(moments), _Uuids(ids)])
-        order = order[np.array([position for (position,) in entered.fetchall()], dtype=np.intp)]
-    new[order] = True
-    return new
+    if _seen(connection, ledger, moments, ids):
+        yield entry
+        order = order[_entered(connection, ledger, moments, ids)]
+    else:
+        try:
+            with connection.transaction(), copying(connection, ledger, _encoded(moments, ids)):
+                yield entry
+        except errors.UniqueViolation:
+            order = order[_entered(connection, ledger, moments, ids)]
+    entry.new[order] = True
 
 
 def _in_order(times: NDArray[np.datetime64], keys: Keys) -> NDArray[np.intp]:
@@ -78,19 +91,20 @@ def _seen(connection: "Connection[Any]", ledger: sql.Composable, times: NDArray[
     return found.fetchone() is not None
 
 
-def _copied(connection: "Connection[Any]", ledger: sql.Composable, times: NDArray[np.datetime64], keys: Keys) -> bool:
-    """Write rows that are all new; False, and nothing written, when one was not."""
+def _encoded(times: NDArray[np.datetime64], keys: Keys) -> Encoded:
     records = np.empty(len(times), dtype=_RECORD)
     records["fields"], records["of_time"], records["of_id"] = 2, 8, 16
     records["time"] = (times - _EPOCH).astype(np.int64)
     records["id"] = np.ascontiguousarray(keys).view("V16")[:, 0]
-    statement = sql.SQL("COPY {} (event_time, id) FROM STDIN (FORMAT binary)").format(ledger)
-    try:
-        with connection.transaction(), connection.cursor() as cursor, cursor.copy(statement) as copy:
-            copy.write(_BEGIN + records.tobytes() + _END)
-    except errors.UniqueViolation:
-        return False
-    return True
+    return Encoded(columns=("event_time", "id"), parts=[_BEGIN + records.tobytes() + _END])
+
+
+def _entered(
+    connection: "Connection[Any]", ledger: sql.Composable, times: NDArray[np.datetime64], keys: Keys
+) -> NDArray[np.intp]:
+    """Write the rows that are new; their positions."""
+    entered = connection.execute(sql.SQL(_ENTER).format(ledger), [_Times(times), _Uuids(keys)])
+    return np.array([position for (position,) in entered.fetchall()], dtype=np.intp)
 
 
 class _Times:

@@ -1,6 +1,7 @@
 """Traces in and out: every id to the ledger, the kept rows to the model's table, labels with their revisions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from typing import Any
 
@@ -12,8 +13,8 @@ from psycopg import sql
 from sqlalchemy.orm import Session
 
 from monitor.batch import Batch, BoolArray
-from monitor.db.bulk import copy_in, copy_out, driver, to_frame
-from monitor.db.ledger import Keys, enter, keys_of
+from monitor.db.bulk import Encoded, copy_in, copy_out, copying, driver, to_frame
+from monitor.db.ledger import Keys, entering, keys_of
 from monitor.db.registry import Model, feature_schema, schema_of
 from monitor.db.trace_tables import (
     ENTITY,
@@ -34,7 +35,6 @@ from monitor.schema import Schema
 from monitor.windows import Window
 
 __all__ = [
-    "append",
     "append_labels",
     "columns_for",
     "create_trace_tables",
@@ -44,6 +44,7 @@ __all__ = [
     "label_revisions",
     "read_traces",
     "span",
+    "storing",
     "versions_seen",
     "view_name",
 ]
@@ -59,7 +60,8 @@ _THINNED = "AND ('x' || substr(md5(t.trace_id), 17, 8))::bit(32)::bigint / 42949
 _LABELS = "{labels} l ON l.trace_id = t.trace_id AND l.superseded_at IS NULL"
 
 
-def append(
+@contextmanager
+def storing(
     session: Session,
     model: Model,
     schema: Schema,
@@ -69,31 +71,39 @@ def append(
     keys: Keys | None = None,
     kept: BoolArray | None = None,
     weight: NDArray[np.float64] | None = None,
-) -> BoolArray:
+) -> Iterator[BoolArray]:
     """Enter rows once, whatever a producer repeats, and store those that are `kept` (all by default).
+
+    The block runs while the database stores them, with which rows were new, shape (n,); it must not use the session.
+    A repeat has the id and event time of a row that came before it.
 
     Args:
         columns: the trace column of each feature.
         keys: `monitor.db.ledger.keys_of` the ids, where they are known already.
         kept: which rows the sampling chose, shape (n,).
         weight: 1 / the probability with which each was, shape (n,); 1 by default.
-
-    Returns:
-        Which rows were new, shape (n,). A repeat has the id and event time of a row that came before it.
     """
     if not len(rows):
-        return np.zeros(0, dtype=np.bool_)
+        yield np.zeros(0, dtype=np.bool_)
+        return
     connection = driver(session)
     ensure_partitions(session, model, np.unique(rows.event_time.astype("datetime64[D]")).tolist())
+    if rows.entity is not None:
+        ensure_entities(session, model)
     known = keys_of(rows.trace_id.to_pylist()) if keys is None else keys
-    new = enter(connection, ledger_table(model), rows.event_time, known)
-    chosen = new if kept is None else new & kept
-    if chosen.any():
-        weights = np.ones(len(rows)) if weight is None else weight
-        if rows.entity is not None:
-            ensure_entities(session, model)
-        copy_in(connection, trace_table(model), as_table(rows.where(chosen), schema, columns, weights[chosen]))
-    return new
+    wanted = np.ones(len(rows), dtype=np.bool_) if kept is None else kept
+    weights = np.ones(len(rows)) if weight is None else weight
+
+    def encoded(chosen: BoolArray) -> Encoded:
+        return Encoded.of(as_table(rows.where(chosen), schema, columns, weights[chosen]))
+
+    with entering(connection, ledger_table(model), rows.event_time, known) as entry:
+        told = encoded(wanted)  # nearly always no row is a repeat
+    new = entry.new
+    if (wanted & ~new).any():
+        told = encoded(new & wanted)
+    with copying(connection, trace_table(model), told) if (new & wanted).any() else nullcontext():
+        yield new
 
 
 def as_table(rows: Batch, schema: Schema, columns: Mapping[str, str], weight: NDArray[np.float64]) -> pa.Table:
@@ -147,7 +157,7 @@ def read_traces(
     limit: int | None = None,
     every: bool = False,
 ) -> pd.DataFrame:
-    """Rows of a window by (event_time, trace_id): the columns of `append`, and label and label_time.
+    """Rows of a window by (event_time, trace_id): the columns of `storing`, and label and label_time.
 
     Rows that were kept with different probabilities are thinned to one probability, the least that there was, so that
     what is computed from them holds for all rows that came; their weight is 1 / that probability. With `every` all that

@@ -6,13 +6,19 @@ from datetime import datetime
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from monitor.db.registry import FeatureSchema, Model, Reference, Version, feature_schema, schema_of, versions
+from monitor.db.bulk import driver
+from monitor.db.registry import Model, Reference, feature_schema, schema_of, versions
 from monitor.drift.profile import Binning, Profile
 from monitor.schema import Schema
 
+_STAMP = (  # every batch asks: past the making of a statement, which takes longer than the answer
+    "SELECT now(), (SELECT max(id) FROM schemas WHERE model_id = %(model)s), "
+    "(SELECT max(id) FROM versions WHERE model_id = %(model)s), "
+    "(SELECT array_agg(id || ':' || binning_id ORDER BY id) FROM \"references\" WHERE model_id = %(model)s AND active)"
+)
 _KEPT: WeakKeyDictionary[Engine, dict[int, "Facts"]] = WeakKeyDictionary()
 
 
@@ -23,7 +29,7 @@ class Facts:
     `binnings` holds the frozen bins of each version with a reference, under None those of the newest reference of all.
     """
 
-    stamp: tuple[Any, ...]
+    stamp: list[Any]
     schema: Schema
     columns: Mapping[str, str]  # the trace column of each feature
     versions: Mapping[str, int]  # ids by name, oldest first
@@ -38,24 +44,16 @@ class Facts:
 
 def facts_of(session: Session, model: Model) -> tuple[Facts, datetime]:
     """The facts as they are now, and the database's time."""
-    active = (
-        select(func.array_agg(func.concat(Reference.id, ":", Reference.binning_id)))
-        .where(Reference.model_id == model.id, Reference.active)
-        .scalar_subquery()
-    )
-    newest = (
-        select(func.max(FeatureSchema.id)).where(FeatureSchema.model_id == model.id).scalar_subquery(),
-        select(func.max(Version.id)).where(Version.model_id == model.id).scalar_subquery(),
-    )
-    now, schema_id, version_id, references = session.execute(select(func.now(), *newest, active)).one()
-    stamp = (schema_id, version_id, tuple(sorted(references or ())))
+    told = driver(session).execute(_STAMP, {"model": model.id}).fetchone()
+    assert told is not None
+    now, *stamp = told
     kept = _KEPT.setdefault(session.get_bind().engine, {})
     if model.id not in kept or kept[model.id].stamp != stamp:
         kept[model.id] = _read(session, model, stamp)
     return kept[model.id], now
 
 
-def _read(session: Session, model: Model, stamp: tuple[Any, ...]) -> Facts:
+def _read(session: Session, model: Model, stamp: list[Any]) -> Facts:
     features = feature_schema(session, model)
     return Facts(
         stamp=stamp,

@@ -11,7 +11,6 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from monitor.batch import BoolArray
 from monitor.errors import SchemaMismatch
@@ -57,7 +56,8 @@ class Taken:
     @classmethod
     def of(cls, rows: Rows, name: str) -> "Taken":
         if isinstance(rows, pa.Table):
-            column = rows.column(name).combine_chunks()
+            column = rows.column(name)
+            column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
             plain = _plain(column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column)
             return cls(name, plain, None if plain is not None else column.to_pylist())
         series = rows.columns[name] if isinstance(rows, Records) else rows[name]
@@ -196,15 +196,18 @@ def _floats(column: pa.Array) -> FloatArray:
         return np.full(len(column), np.nan)
     if pa.types.is_boolean(column.type):
         column = column.cast(pa.uint8())
-    return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
+    if column.type != pa.float64():
+        column = column.cast(pa.float64(), safe=False)
+    return np.asarray(column.to_numpy(zero_copy_only=False))
 
 
 def _may_be_at_fault(texts: pa.Array, longest: int) -> bool:
     """Whether a look at each value is due: one is long, or holds a NUL."""
-    most = pc.max(pc.binary_length(texts)).as_py()
-    if most is None:
+    _, offsets, data = texts.buffers()
+    if data is None or offsets is None:
         return False
-    return most > longest or bool(pc.any(pc.match_substring(texts, "\x00")).as_py())
+    ends = np.frombuffer(offsets, np.int32, len(texts) + 1, 4 * texts.offset)
+    return bool((np.diff(ends) > longest).any()) or b"\0" in data.to_pybytes()[ends[0] : ends[-1]]
 
 
 def _fault(value: object, longest: int) -> str | None:

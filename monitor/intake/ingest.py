@@ -14,10 +14,10 @@ from monitor.batch import Batch
 from monitor.db.audit import record
 from monitor.db.engine import database_now
 from monitor.db.ledger import keys_of
-from monitor.db.profiles import add_profile, read_profile
+from monitor.db.profiles import Counted, add_counted, read_profile
 from monitor.db.quarantine import Quarantined
 from monitor.db.registry import Model, ModelSettings, Version, versions
-from monitor.db.traces import append
+from monitor.db.traces import storing
 from monitor.drift.profile import Profile
 from monitor.governance.audit_chain import canonical_json, sha256
 from monitor.intake.facts import Facts, facts_of
@@ -95,13 +95,17 @@ def ingest(
     )
     kept, weight = keep(keys, chances)
     stored = without_unstored(good, settings.unstored)
-    new = append(session, model, facts.schema, facts.columns, stored, keys=keys, kept=kept, weight=weight)
-    profiled = _count(session, model, good.where(new), facts, settings.tick)
+    with storing(
+        session, model, facts.schema, facts.columns, stored, keys=keys, kept=kept, weight=weight
+    ) as new:  # counted while the database stores
+        counts = list(_counts(good.where(new), facts, settings.tick))
+    for counted in counts:
+        add_counted(session, model.id, counted)
     return Ingested(
         accepted=int(new.sum()),
         duplicate=int((~new).sum()),
         quarantined=len(bad),
-        profiled=profiled,
+        profiled=sum(counted.rows for counted in counts),
         kept=int((new & kept).sum()),
         newest=good.event_time.max().item().replace(tzinfo=UTC),
         features=facts.schema.names,
@@ -170,20 +174,13 @@ def _without(found: Validated, rows: Rows, versions: set[str], why: str) -> tupl
     return found.good.where(~at_fault), tuple(bad)
 
 
-def _count(session: Session, model: Model, rows: Batch, facts: Facts, width: timedelta) -> int:
-    """Add the rows to the profile of their version and bucket; those of a model without a reference are not counted."""
-    counted = 0
+def _counts(rows: Batch, facts: Facts, width: timedelta) -> Iterator[Counted]:
+    """The profile of the rows of each version and bucket; those of a model without a reference are not counted."""
     for name, bucket, part in _parts(rows, width):
         version = facts.versions[name]
         binning = facts.binnings.get(version, facts.binnings.get(None))
-        if binning is None:
-            continue
-        add_profile(
-            session, model_id=model.id, version_id=version, binning_id=binning.binning_id, bucket=bucket,
-            profile=Profile.of(part, binning),
-        )  # fmt: skip
-        counted += len(part)
-    return counted
+        if binning is not None:
+            yield Counted.of(version, bucket, Profile.of(part, binning))
 
 
 def plan_of(settings: ModelSettings) -> SamplingPlan:

@@ -97,5 +97,5 @@ def _count_kept(
     for window, frame in frames:
         add_profile(
             session, model_id=subject.model.id, version_id=subject.version.id,
-            binning_id=reference.binning.binning_id, bucket=window.start, profile=Profile.of(frame, reference.binning),
+            bucket=window.start, profile=Profile.of(frame, reference.binning),
         )  # fmt: skip

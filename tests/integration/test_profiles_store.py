@@ -35,7 +35,7 @@ def ids(session) -> dict[str, int]:
 
 def add(session, ids, rows: pd.DataFrame, hours: int = 0) -> None:
     bucket, profile = DAY + timedelta(hours=hours), Profile.of(rows, BINNING)
-    add_profile(session, **ids, binning_id=BINNING.binning_id, bucket=bucket, profile=profile)
+    add_profile(session, **ids, bucket=bucket, profile=profile)
 
 
 def read(session, ids, hours: int = 24) -> Profile | None:

@@ -174,7 +174,7 @@ def counted(session: Session, governed: Governed, days: int) -> None:
     for window, frame in frames:
         add_profile(
             session, model_id=governed.model.id, version_id=governed.champion.id,
-            binning_id=reference.binning.binning_id, bucket=window.start, profile=Profile.of(frame, reference.binning),
+            bucket=window.start, profile=Profile.of(frame, reference.binning),
         )  # fmt: skip
     governed.model.watermark = BEGIN + days * DAY
     session.flush()
