@@ -19,6 +19,7 @@ from monitor.api.app import api
 from monitor.api.probes import healthz, metrics, readyz
 from monitor.api.reports import report
 from monitor.api.sessions import set_session
+from monitor.api.storing import InProcesses, Storing
 from monitor.db.engine import transaction
 from monitor.db.users import redeem_link
 from monitor.errors import HoldfastError
@@ -58,11 +59,12 @@ def build(where: place.Place) -> ASGIApp:
     place.use(where)
     for option, value in CONFIG.items():
         config.set_option(option, value)
-    engine = place.engine()
-    return st.App(SCRIPT, routes=routes(engine, where.artifact_dir), middleware=[Middleware(AtTheDoor)])
+    storing = InProcesses(where.database_url, where.intake_processes)
+    served = routes(place.engine(), where.artifact_dir, storing=storing)
+    return st.App(SCRIPT, routes=served, middleware=[Middleware(AtTheDoor)])
 
 
-def routes(engine: Engine, artifact_dir: Path) -> list[BaseRoute]:
+def routes(engine: Engine, artifact_dir: Path, *, storing: Storing | None = None) -> list[BaseRoute]:
     """Declared before Streamlit's catch-all, which answers 200 to everything that it does not know."""
 
     def sign_in(request: Request) -> Response:
@@ -74,7 +76,7 @@ def routes(engine: Engine, artifact_dir: Path) -> list[BaseRoute]:
         Route("/metrics", metrics(engine)),
         Route("/sign-in", sign_in),
         Route("/reports/{report_id}", report(engine, artifact_dir)),
-        Mount("/v1", api(engine, artifact_dir)),
+        Mount("/v1", api(engine, artifact_dir, storing=storing)),
     ]
 
 

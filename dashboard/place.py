@@ -20,6 +20,7 @@ class Place:
     database_url: str
     artifact_dir: Path
     keeper: Keeper | None = None  # where signed heads of the audit trail are
+    intake_processes: int = 2  # how many may store traces at once
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Place":
@@ -30,7 +31,10 @@ class Place:
                 f"expected a database: set DATABASE_URL, or start the one of {settings.home} with `holdfast up`"
             )
         keeper = Keeper.of(settings.home, settings.audit_sink)
-        return cls(database_url=url, artifact_dir=settings.artifact_dir, keeper=keeper)
+        return cls(
+            database_url=url, artifact_dir=settings.artifact_dir, keeper=keeper,
+            intake_processes=settings.intake_processes,
+        )  # fmt: skip
 
 
 class _Chosen:

@@ -34,6 +34,9 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="the address that the dashboard and the API listen on")
     port: int = Field(default=8501, ge=1, le=65535, description="the port of the dashboard and the API")
     workers: int = Field(default=1, ge=1, le=64, description="how many worker processes `holdfast up` starts")
+    intake_processes: int = Field(
+        default=2, ge=1, le=64, description="how many processes the API starts, as it needs them, to store traces"
+    )
     poll_seconds: float = Field(default=1.0, gt=0, description="how often the scheduler looks for due windows")
     failpoint: str | None = Field(default=None, description="crash on purpose, once: `check.before_commit:kill9`")
     factories: tuple[str, ...] = Field(

@@ -20,12 +20,16 @@ from starlette.routing import Mount
 
 from monitor.api.admission import Admission
 from monitor.api.app import api
+from monitor.api.storing import Storing
 
 
 @contextmanager
-def served(engine: Engine, artifact_dir: Path, *, admission: Admission | None = None, port: int = 0) -> Iterator[str]:
+def served(
+    engine: Engine, artifact_dir: Path, *, admission: Admission | None = None, storing: Storing | None = None,
+    port: int = 0,
+) -> Iterator[str]:  # fmt: skip
     """The API over `engine`; its address without /v1."""
-    app = Starlette(routes=[Mount("/v1", api(engine, artifact_dir, admission=admission))])
+    app = Starlette(routes=[Mount("/v1", api(engine, artifact_dir, admission=admission, storing=storing))])
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", lifespan="off"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

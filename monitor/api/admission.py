@@ -32,12 +32,9 @@ class TooOften(Busy):
 class Admission:
     """The room of one process. Used from one event loop alone, so that its counters need no lock."""
 
-    def __init__(
-        self, *, threads: int = 2, waiting: int = 14, most_bytes: int = 64 * 2**20, requests_per_second: float = 500.0
-    ) -> None:
-        self._work = ThreadPoolExecutor(threads, thread_name_prefix="intake")
+    def __init__(self, *, places: int = 16, most_bytes: int = 64 * 2**20, requests_per_second: float = 500.0) -> None:
         self._asking = ThreadPoolExecutor(2, thread_name_prefix="intake-asks")
-        self._places, self._taken = threads + waiting, 0
+        self._places, self._taken = places, 0
         self._most_bytes, self._bytes = most_bytes, 0
         self._rate = requests_per_second
         self._allowance: dict[str, tuple[float, float]] = {}  # of each caller: requests left, and when that was
@@ -78,7 +75,3 @@ class Admission:
     async def ask(self, work: Callable[[], Result]) -> Result:
         """Run something short, such as looking a token up, beside the batches."""
         return await asyncio.get_running_loop().run_in_executor(self._asking, work)
-
-    async def store(self, work: Callable[[], Result]) -> Result:
-        """Run the storing of a batch as soon as a thread is free."""
-        return await asyncio.get_running_loop().run_in_executor(self._work, work)

@@ -15,6 +15,7 @@ from monitor.api.admission import Admission
 from monitor.api.asking import NotSignedIn, Open, Someone
 from monitor.api.bodies import Decision, Done, ModelOut, RollBack, VerdictOut
 from monitor.api.problems import problem
+from monitor.api.storing import InThreads, Storing
 from monitor.db.engine import database_now
 from monitor.db.read_model import model_history
 from monitor.db.read_overview import overview
@@ -39,10 +40,13 @@ MAX_WINDOWS = 10_000
 routes = APIRouter()
 
 
-def api(engine: Engine, artifact_dir: Path | None = None, *, admission: Admission | None = None) -> FastAPI:
+def api(
+    engine: Engine, artifact_dir: Path | None = None, *, admission: Admission | None = None,
+    storing: Storing | None = None,
+) -> FastAPI:  # fmt: skip
     """The application on one database and its artefacts.
 
-    `admission` bounds how much intake is taken on at once.
+    `admission` bounds how much intake is taken on at once, `storing` does it; in threads of this process by default.
 
     The mounting application owns the engine: a mounted lifespan does not run.
     """
@@ -54,7 +58,7 @@ def api(engine: Engine, artifact_dir: Path | None = None, *, admission: Admissio
         summary=__doc__.splitlines()[0],
     )
     app.state.engine, app.state.artifact_dir = engine, artifact_dir
-    app.state.admission = admission or Admission()
+    app.state.admission, app.state.storing = admission or Admission(), storing or InThreads(engine)
     app.add_exception_handler(HoldfastError, _refused)
     app.include_router(ingest.routes)
     app.include_router(routes)

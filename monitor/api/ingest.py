@@ -10,18 +10,12 @@ A request may be sent again at any time: a row that is known counts as a duplica
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
-from psycopg import errors as database_errors
-from pydantic import BaseModel, Field
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as NoConnection
-from sqlalchemy.orm import Session
 from starlette.requests import ClientDisconnect
 
 from monitor.api import intake_examples as examples
@@ -29,35 +23,17 @@ from monitor.api.admission import Admission, Busy, TooOften
 from monitor.api.asking import NotSignedIn
 from monitor.api.problems import problem
 from monitor.api.sessions import actor_of
+from monitor.api.storing import Accepted, DiskFull, Sent, Storing, Take, database
 from monitor.db.engine import transaction
 from monitor.db.registry import model_named
 from monitor.errors import NotAllowed, TooLarge, Unavailable
 from monitor.governance.roles import Action, Actor, authorize
-from monitor.intake.formats import ENCODINGS, MOST_BYTES, TYPES, Received, inflate, read
-from monitor.intake.receive import Taken, take_request_labels, take_traces
+from monitor.intake.formats import ENCODINGS, MOST_BYTES, TYPES
+from monitor.intake.receive import take_request_labels, take_traces
 
 routes = APIRouter(prefix="/models/{name}", tags=["intake"])
 BODY_SECONDS = 30.0  # a body takes longer only from a caller that holds the room on purpose
-MOST_TOLD = 100  # refused rows that an answer spells out
 Name = Annotated[str, Path(description="the model's name")]
-Take = Callable[[Session, str, Received], Taken]
-
-
-class RefusedRow(BaseModel):
-    """A row that waits in quarantine for a person."""
-
-    position: int = Field(description="of the row in the request, from 0")
-    reason: str
-
-
-class Accepted(BaseModel):
-    """What became of the rows; all of it is committed."""
-
-    accepted: int = Field(description="rows that were new (labels: new or changed)")
-    duplicate: int = Field(description="rows that were known already")
-    quarantined: list[RefusedRow] = Field(description=f"the first {MOST_TOLD} refused rows, each with its reason")
-    quarantined_total: int
-    ignored: list[str] = Field(description="fields that the model's schema does not know")
 
 
 class UnknownType(NotAllowed):
@@ -79,6 +55,7 @@ async def send_labels(name: Name, request: Request) -> Response:
 async def _receive(request: Request, name: str, take: Take) -> Response:
     admission: Admission = request.app.state.admission
     engine: Engine = request.app.state.engine
+    storing: Storing = request.app.state.storing
     try:
         kind, encoding = _type_of(request.headers), _encoding_of(request.headers)
         with admission.room_for(_declared(request.headers)):
@@ -86,7 +63,8 @@ async def _receive(request: Request, name: str, take: Take) -> Response:
             admission.count(actor.id)
             async with asyncio.timeout(BODY_SECONDS):
                 body = await _body(request)
-            taken = await admission.store(lambda: _store(engine, name, body, kind, encoding, take))
+            sent = Sent(model=name, body=body, kind=kind, encoding=encoding, take=take)
+            answer = await storing.store(sent)
     except Busy as error:
         return problem(429 if isinstance(error, TooOften) else 503, str(error), retry_after=error.retry_after)
     except TooLarge as error:
@@ -101,17 +79,7 @@ async def _receive(request: Request, name: str, take: Take) -> Response:
         return problem(503, str(error), retry_after=1)
     except DiskFull as error:
         return problem(507, str(error), retry_after=60)
-    return Response(_answer(taken).model_dump_json(), media_type="application/json")
-
-
-def _answer(taken: Taken) -> Accepted:
-    return Accepted(
-        accepted=taken.accepted,
-        duplicate=taken.duplicate,
-        quarantined=[RefusedRow(position=row.position, reason=row.reason) for row in taken.bad[:MOST_TOLD]],
-        quarantined_total=len(taken.bad),
-        ignored=list(taken.ignored),
-    )
+    return Response(answer, media_type="application/json")
 
 
 def _type_of(headers: Mapping[str, str]) -> str:
@@ -154,7 +122,7 @@ def _sender(request: Request, engine: Engine, name: str) -> Actor:
         NotAllowed: it may not send traces, or is for another model alone.
         NotFound: there is no such model.
     """
-    with _database():
+    with database():
         actor = actor_of(request, engine)
         if actor is None:
             raise NotSignedIn("expected `Authorization: Bearer TOKEN`: `holdfast token create NAME producer` makes one")
@@ -164,45 +132,3 @@ def _sender(request: Request, engine: Engine, name: str) -> Actor:
         with transaction(engine) as session:
             model_named(session, name)
     return actor
-
-
-def _store(engine: Engine, name: str, body: bytes, kind: str, encoding: str, take: Take) -> Taken:
-    received = read(inflate(body, encoding), kind)
-    with _database(), transaction(engine) as session:
-        return take(session, name, received)
-
-
-class DiskFull(Exception):
-    """The database cannot write any more."""
-
-
-_PASSING = (
-    database_errors.DeadlockDetected, database_errors.SerializationFailure, database_errors.LockNotAvailable,
-    database_errors.OperationalError,
-)  # fmt: skip
-
-
-@contextmanager
-def _database() -> Iterator[None]:
-    """Faults of the database as what a caller can do about them.
-
-    Raises:
-        DiskFull: somebody has to make room.
-        Unavailable: it does not answer, or two batches were in each other's way: send again.
-    """
-    try:
-        yield
-    except NoConnection as error:
-        raise Unavailable("every connection to the database is in use: send again") from error
-    except DBAPIError as error:
-        raise _as_ours(error.orig) or error from error
-    except database_errors.Error as error:
-        raise _as_ours(error) or error from error
-
-
-def _as_ours(error: BaseException | None) -> Exception | None:
-    if isinstance(error, database_errors.DiskFull):
-        return DiskFull("the disk of the database is full: make room there; nothing of this request was stored")
-    if isinstance(error, _PASSING):
-        return Unavailable("the database does not answer or is busy: send again; nothing of this request was stored")
-    return None

@@ -4,7 +4,6 @@ import importlib
 import os
 import platform as machine
 import signal
-import sys
 import threading
 from collections.abc import Iterable
 from importlib import metadata
@@ -14,8 +13,6 @@ import typer
 
 from monitor.errors import BadInput
 from monitor.settings import Settings
-
-SWITCH_SECONDS = 5e-4  # a refusal must not wait for the threads that store: each holds the interpreter this long
 
 if TYPE_CHECKING:
     from monitor.jobs.context import Tools
@@ -150,11 +147,15 @@ def api() -> None:
     _serve("monitor.api.alone:app")
 
 
+def _leave(*_: object) -> None:
+    raise SystemExit(0)
+
+
 def _serve(factory: str) -> None:
     import uvicorn
 
     settings = Settings.load()
     configure_logging()
     _given_database(settings)
-    sys.setswitchinterval(SWITCH_SECONDS)
+    signal.signal(signal.SIGTERM, _leave)  # uvicorn hands it on when it is done; without, nothing would be tidied up
     uvicorn.run(factory, factory=True, host=settings.host, port=settings.port, log_level="warning", access_log=False)

@@ -4,6 +4,7 @@ import io
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Self
 
 import pandas as pd
@@ -51,15 +52,22 @@ def copying(connection: "psycopg.Connection[Any]", into: sql.Composable, rows: E
 
     The block must not use the connection. What is wrong with a row is raised at its end at the latest.
     """
-    columns = sql.SQL(", ").join(map(sql.Identifier, rows.columns))
-    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(into, columns)
     with (
         connection.cursor() as cursor,
-        cursor.copy(statement, writer=LibpqWriter(cursor, flush_threshold=0)) as copy,  # nothing waits in the client
+        cursor.copy(
+            _copy_to(into.as_string(connection), rows.columns), writer=LibpqWriter(cursor, flush_threshold=0)
+        ) as copy,
     ):
         for part in rows.parts:
             copy.write(part)
         yield
+
+
+@lru_cache(maxsize=256)
+def _copy_to(into: str, columns: tuple[str, ...]) -> bytes:
+    """Remembered: to write the names of a hundred columns takes as long as some of the rows."""
+    named = sql.SQL(", ").join(map(sql.Identifier, columns))
+    return f"COPY {into} ({named.as_string()}) FROM STDIN (FORMAT binary)".encode()
 
 
 def _parts(table: pa.Table) -> Iterator[bytes]:

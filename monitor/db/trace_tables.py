@@ -4,7 +4,7 @@
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 
 from psycopg import Connection, sql
@@ -48,6 +48,17 @@ def trace_table(model: Model) -> sql.Identifier:
 
 def ledger_table(model: Model) -> sql.Identifier:
     return sql.Identifier("traces", f"ledger_m{model.id:d}")
+
+
+def tables_of(model: Model, days: Sequence[date]) -> tuple[sql.Identifier, sql.Identifier]:
+    """Where rows of these days go, and their ledger: the day's own partitions where there is only one.
+
+    The database then need not look at the partitions of every other day.
+    """
+    if len(days) == 1:
+        trace, ledger = (sql.Identifier("traces", _part(table, days[0])) for table in _partitioned(model))
+        return trace, ledger
+    return trace_table(model), ledger_table(model)
 
 
 def label_table(model: Model) -> sql.Identifier:
@@ -132,7 +143,7 @@ def view_name(model: Model) -> str:
 def ensure_partitions(session: Session, model: Model, days: Iterable[date]) -> None:
     """Make the partitions of these days that are missing."""
     connection = driver(session)
-    wanted = {f"{table}_p{day:%Y%m%d}": (table, day) for day in days for table in _partitioned(model)}
+    wanted = {_part(table, day): (table, day) for day in days for table in _partitioned(model)}
     if not _missing(connection, wanted):
         return
     connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LOCK, model.id])
@@ -159,7 +170,7 @@ def drop_before(session: Session, model: Model, moment: datetime) -> int:
         found = connection.execute(
             "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
             "WHERE i.inhparent = %s::regclass AND c.relname < %s ORDER BY 1",
-            [f"traces.{table}", f"{table}_p{border:%Y%m%d}"],
+            [f"traces.{table}", _part(table, border)],
         ).fetchall()
         for (name,) in found:
             connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier("traces", name)))
@@ -168,6 +179,10 @@ def drop_before(session: Session, model: Model, moment: datetime) -> int:
     connection.execute(sql.SQL("DELETE FROM {} WHERE label_time < %s").format(label_table(model)), [start])
     model.oldest_kept = max(start, model.oldest_kept or start)
     return dropped
+
+
+def _part(table: str, day: date) -> str:
+    return f"{table}_p{day:%Y%m%d}"
 
 
 def _partitioned(model: Model) -> tuple[str, str]:

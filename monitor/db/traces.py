@@ -27,7 +27,7 @@ from monitor.db.trace_tables import (
     ensure_partitions,
     has_entities,
     label_table,
-    ledger_table,
+    tables_of,
     trace_table,
     view_name,
 )
@@ -87,7 +87,9 @@ def storing(
         yield np.zeros(0, dtype=np.bool_)
         return
     connection = driver(session)
-    ensure_partitions(session, model, np.unique(rows.event_time.astype("datetime64[D]")).tolist())
+    days = np.unique(rows.event_time.astype("datetime64[D]")).tolist()
+    ensure_partitions(session, model, days)
+    traces, ledger = tables_of(model, days)
     if rows.entity is not None:
         ensure_entities(session, model)
     known = keys_of(rows.trace_id.to_pylist()) if keys is None else keys
@@ -97,12 +99,12 @@ def storing(
     def encoded(chosen: BoolArray) -> Encoded:
         return Encoded.of(as_table(rows.where(chosen), schema, columns, weights[chosen]))
 
-    with entering(connection, ledger_table(model), rows.event_time, known) as entry:
+    with entering(connection, ledger, rows.event_time, known) as entry:
         told = encoded(wanted)  # nearly always no row is a repeat
     new = entry.new
     if (wanted & ~new).any():
         told = encoded(new & wanted)
-    with copying(connection, trace_table(model), told) if (new & wanted).any() else nullcontext():
+    with copying(connection, traces, told) if (new & wanted).any() else nullcontext():
         yield new
 
 

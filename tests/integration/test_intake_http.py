@@ -27,6 +27,7 @@ from sqlalchemy import Engine, select, text
 from monitor.acts.tokens import create_token, revoke_token
 from monitor.api import ingest as intake
 from monitor.api.admission import Admission
+from monitor.api.storing import InThreads, Storing
 from monitor.db.engine import database_now, transaction
 from monitor.db.quarantine import Quarantined
 from monitor.db.registry import Model, model_named
@@ -93,11 +94,13 @@ ROWS = as_rows(FRAME)
 
 
 @contextmanager
-def open_intake(engine: Engine, folder: Path, admission: Admission | None = None) -> Iterator[Sender]:
+def open_intake(
+    engine: Engine, folder: Path, admission: Admission | None = None, storing: Storing | None = None
+) -> Iterator[Sender]:
     with transaction(engine) as session, unguarded(session):
         add_model(session)
         _, secret = create_token(session, name="shop", roles=["producer"], by=ROOT, now=database_now(session))
-    with served(engine, folder, admission=admission) as url:
+    with served(engine, folder, admission=admission, storing=storing) as url:
         yield Sender(url, secret)
 
 
@@ -314,7 +317,7 @@ def test_a_caller_in_a_hurry_is_told_when_to_come_again(engine, tmp_path):
 
 def test_a_full_house_refuses_at_once_and_loses_nothing_that_it_acknowledged(engine, tmp_path):
     batches = [orjson.dumps(as_rows(rows(30, start=30 * i))) for i in range(60)]
-    with open_intake(engine, tmp_path, Admission(threads=1, waiting=1)) as sender:
+    with open_intake(engine, tmp_path, Admission(places=2), InThreads(engine, 1)) as sender:
         with ThreadPoolExecutor(20) as crowd:
             answers = list(crowd.map(sender.send, batches))
         assert {answer.status for answer in answers} == {200, 503}
@@ -328,7 +331,8 @@ def test_a_full_house_refuses_at_once_and_loses_nothing_that_it_acknowledged(eng
 
 def test_a_hundred_clients_that_send_one_batch_at_once_store_it_once(engine, tmp_path):
     body = orjson.dumps(ROWS)
-    with open_intake(engine, tmp_path, Admission(threads=4, waiting=200)) as sender, ThreadPoolExecutor(100) as crowd:
+    crowded = open_intake(engine, tmp_path, Admission(places=200), InThreads(engine, 4))
+    with crowded as sender, ThreadPoolExecutor(100) as crowd:
         answers = list(crowd.map(lambda _: sender.send(body), range(100)))
     assert {answer.status for answer in answers} == {200}
     assert sum(answer.document["accepted"] for answer in answers) == 200
