@@ -12,11 +12,13 @@ from sqlalchemy.orm import Session
 from monitor.db.bulk import driver
 from monitor.db.registry import Model, Reference, feature_schema, schema_of, versions
 from monitor.drift.profile import Binning, Profile
+from monitor.intake.sampling import HALF
 from monitor.schema import Schema
 
 _STAMP = (  # every batch asks: past the making of a statement, which takes longer than the answer
     "SELECT now(), (SELECT max(id) FROM schemas WHERE model_id = %(model)s), "
     "(SELECT max(id) FROM versions WHERE model_id = %(model)s), "
+    "(SELECT (baseline->>'operating_threshold')::float FROM versions WHERE id = %(champion)s), "
     "(SELECT array_agg(id || ':' || binning_id ORDER BY id) FROM \"references\" WHERE model_id = %(model)s AND active)"
 )
 _KEPT: WeakKeyDictionary[Engine, dict[int, "Facts"]] = WeakKeyDictionary()
@@ -34,6 +36,7 @@ class Facts:
     columns: Mapping[str, str]  # the trace column of each feature
     versions: Mapping[str, int]  # ids by name, oldest first
     binnings: Mapping[int | None, Binning]
+    threshold: float = HALF  # the score at which the champion decides
     usual: dict[datetime, Profile | None] = field(default_factory=dict)  # counts before a window, once looked up
 
     def serving(self, model: Model) -> str:
@@ -44,7 +47,7 @@ class Facts:
 
 def facts_of(session: Session, model: Model) -> tuple[Facts, datetime]:
     """The facts as they are now, and the database's time."""
-    told = driver(session).execute(_STAMP, {"model": model.id}).fetchone()
+    told = driver(session).execute(_STAMP, {"model": model.id, "champion": model.champion_id}).fetchone()
     assert told is not None
     now, *stamp = told
     kept = _KEPT.setdefault(session.get_bind().engine, {})
@@ -61,6 +64,7 @@ def _read(session: Session, model: Model, stamp: list[Any]) -> Facts:
         columns=dict(features.columns),
         versions={version.name: version.id for version in versions(session, model)},
         binnings=_binnings(session, model),
+        threshold=HALF if stamp[2] is None else float(stamp[2]),
     )
 
 

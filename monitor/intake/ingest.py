@@ -22,9 +22,10 @@ from monitor.drift.profile import Profile
 from monitor.governance.audit_chain import canonical_json, sha256
 from monitor.intake.facts import Facts, facts_of
 from monitor.intake.fields import Rows
-from monitor.intake.privacy import private_raw, with_hashes, without_unstored
-from monitor.intake.sampling import LOOKED_BACK, SamplingPlan, Usual, keep, probabilities
+from monitor.intake.privacy import private_raw, private_reason, with_hashes, without_unstored
+from monitor.intake.sampling import HALF, LOOKED_BACK, SamplingPlan, Usual, keep, probabilities
 from monitor.intake.validate import BadRow, Validated, raw_row, validate
+from monitor.performance.metrics import Task
 from monitor.windows import Window, floor_to_grid
 
 AHEAD = timedelta(days=1)  # how far past the watermark an event time may lie
@@ -90,9 +91,8 @@ def ingest(
             bad=bad,
         )
     keys = keys_of(good.trace_id.to_pylist())
-    chances = probabilities(
-        good, plan_of(settings), facts.schema, width=settings.width, usual=_usual(session, model, facts)
-    )
+    plan = plan_of(settings, _threshold(model, facts))
+    chances = probabilities(good, plan, facts.schema, width=settings.width, usual=_usual(session, model, facts))
     kept, weight = keep(keys, chances)
     stored = without_unstored(good, settings.unstored)
     with storing(
@@ -134,7 +134,8 @@ def quarantine(session: Session, model: Model, bad: tuple[BadRow, ...], source: 
     settings = ModelSettings.of(model)
     session.add_all(
         Quarantined(
-            model_id=model.id, source=source, reason=row.reason, raw=private_raw(row.raw, settings, hashed=hashed)
+            model_id=model.id, source=source, reason=private_reason(row.reason, settings.unstored),
+            raw=private_raw(row.raw, settings, hashed=hashed),
         )
         for row in bad
     )  # fmt: skip
@@ -183,11 +184,16 @@ def _counts(rows: Batch, facts: Facts, width: timedelta) -> Iterator[Counted]:
             yield Counted.of(version, bucket, Profile.of(part, binning))
 
 
-def plan_of(settings: ModelSettings) -> SamplingPlan:
+def _threshold(model: Model, facts: Facts) -> float | None:
+    """The score at which the champion decides; of a model that decides between other things than two classes none."""
+    return facts.threshold if model.task == Task.CLASSIFICATION else None
+
+
+def plan_of(settings: ModelSettings, threshold: float | None = HALF) -> SamplingPlan:
     """How the owner wants rows to be chosen."""
     return SamplingPlan(
         rate=settings.sampling_rate, rows=settings.sampling_rows, by=settings.sampling_by,
-        surprise=settings.sampling_surprise,
+        surprise=settings.sampling_surprise, threshold=threshold,
     )  # fmt: skip
 
 

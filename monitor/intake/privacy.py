@@ -61,6 +61,18 @@ def private_raw(raw: str, settings: ModelSettings, *, hashed: bool) -> str:
     return json.dumps({name: value for name, value in fields.items() if name not in settings.unstored})
 
 
+def private_reason(reason: str, unstored: Collection[str]) -> str:
+    """Why a row was refused, without the value of a feature that is not stored.
+
+    >>> private_reason("note: expected one value, got ['Ada', 'Lovelace']", ["note"])
+    'note: expected one value, got what is not stored'
+    """
+    told, got, _ = reason.partition(", got ")
+    return (
+        f"{told}{got}what is not stored" if got and told.startswith(tuple(f"{name}: " for name in unstored)) else reason
+    )
+
+
 def without_unstored(batch: Batch, unstored: Collection[str]) -> Batch:
     """The same rows as they are stored: of some features nothing."""
     kept: Mapping[str, np.ndarray | pa.Array] = {

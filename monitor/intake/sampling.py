@@ -22,6 +22,7 @@ from monitor.schema import FloatArray, Schema
 from monitor.windows import floor_to_grid
 
 LEAST = 1e-3  # no row is kept less often: one weight must not outweigh a window
+HALF = 0.5  # where a model of two classes decides that nobody has measured
 CLOSE = 0.05  # a score this near to the decision is surprising
 LOOKED_BACK = 7  # windows from which the usual number of rows is taken
 
@@ -35,14 +36,14 @@ class SamplingPlan:
         rows: how many are wanted a window; the rate follows the rows of the windows before.
         by: a feature; each of its bins that has rows gets an equal share of `rows`, so that rare levels are kept more.
         surprise: the least rate of surprising rows (see `surprising`).
-        threshold: the score above which a row is called positive.
+        threshold: the score above which a row is called positive; None where scores decide nothing.
     """
 
     rate: float = 1.0
     rows: int | None = None
     by: str = ""
     surprise: float = 0.0
-    threshold: float = 0.5
+    threshold: float | None = HALF
 
     def __post_init__(self) -> None:
         if not 0 < self.rate <= 1:
@@ -96,13 +97,13 @@ def uniforms(keys: Keys) -> NDArray[np.float64]:
     return np.asarray((np.ascontiguousarray(keys).view(">u8")[:, 1] >> np.uint64(11)) / 2.0**53)
 
 
-def surprising(batch: Batch, schema: Schema, threshold: float) -> BoolArray:
+def surprising(batch: Batch, schema: Schema, threshold: float | None) -> BoolArray:
     """Rows that say more than others, shape (n,).
 
     They hold a value that is no number, a level that is not declared, a number outside of its declared bounds, or a
     score within .05 of the decision.
     """
-    found = np.abs(batch.score - threshold) <= CLOSE
+    found = np.zeros(len(batch), dtype=np.bool_) if threshold is None else np.abs(batch.score - threshold) <= CLOSE
     for faults in batch.unread.values():
         found |= faults
     for feature in schema.features:

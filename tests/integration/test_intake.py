@@ -258,6 +258,24 @@ def test_what_is_read_holds_for_all_rows_however_unevenly_they_were_kept(session
     assert (limited["channel"] == "web").mean() == pytest.approx(share, abs=0.12)
 
 
+@pytest.mark.parametrize(
+    ("task", "threshold", "close"),
+    [("classification", 0.1, "app"), ("classification", None, "web"), ("regression", 0.1, None)],
+)
+def test_a_score_is_surprising_near_the_decision_of_the_champion(session, task, threshold, close):
+    """Rows of app have the score .1 and those of web .5; the others are kept one in a thousand."""
+    model = add_model(session, sampling_rate=1e-3, sampling_surprise=1.0)
+    ingest(session, model, FRAME[:1])  # the facts are known before the threshold is
+    with unguarded(session):
+        version = session.scalars(select(Version).where(Version.model_id == model.id)).first()
+        assert version is not None
+        model.task, model.champion_id = task, version.id
+        version.baseline = {"operating_threshold": threshold}
+    ingest(session, model, FRAME[1:].assign(score=np.where(FRAME["channel"][1:] == "app", 0.1, 0.5)))
+    kept = read_traces(session, model, MARCH, every=True)["channel"].value_counts()
+    assert {channel for channel in ("app", "web") if kept.get(channel, 0) > 30} == ({close} if close else set())
+
+
 def test_the_rate_follows_the_rows_of_the_windows_before(session):
     model = add_model(session, sampling_rows=100)
     days = [

@@ -70,6 +70,13 @@ def test_refused_rows_are_hashed_before_they_wait_for_a_person(session, model):
     assert "secret town" not in session.scalars(select(Quarantined.raw)).one()
 
 
+def test_a_reason_does_not_quote_what_is_not_stored(session, model):
+    configure(session, model, unstored=["channel"])
+    taken = ingest(session, model, FRAME[:3].assign(channel=[["Ada", "Lovelace"], "web", "app"]))
+    assert "Ada" in taken.bad[0].reason  # who sent it is told
+    assert session.scalars(select(Quarantined.reason)).one() == "channel: expected one value, got what is not stored"
+
+
 def test_refused_rows_hold_nothing_of_what_is_not_stored(session, model):
     configure(session, model, unstored=["amount"], hashed=["channel"])
     ingest(session, model, FRAME[:3].assign(trace_id=["", "b", "c"], amount=123456.5))
