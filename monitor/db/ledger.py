@@ -27,7 +27,11 @@ _BEGIN, _END = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
 _EPOCH = np.datetime64("2000-01-01", "us")  # PostgreSQL's
 _TIMESTAMPTZ, _UUID = 1184, 2950
 _PROBED = 8  # rows that are looked up first: a batch that is sent again is known by them without an error in the log
-_LOOK = "SELECT 1 FROM {} JOIN unnest(%s, %s) AS b (event_time, id) USING (event_time, id) LIMIT 1"
+# OFFSET 0: each row is looked up by the key, whatever the planner believes of a day that has just begun
+_LOOK = (
+    "SELECT 1 FROM unnest(%s, %s) AS b (event_time, id), LATERAL (SELECT FROM {} AS l "
+    "WHERE l.event_time = b.event_time AND l.id = b.id OFFSET 0) AS seen LIMIT 1"
+)
 _ENTER = (
     "WITH batch AS MATERIALIZED (SELECT * FROM unnest(%s, %s) WITH ORDINALITY AS b (event_time, id, position)), "
     "entered AS (INSERT INTO {} (event_time, id) SELECT event_time, id FROM batch ON CONFLICT DO NOTHING "

@@ -3,12 +3,15 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 import pytest
+from psycopg import sql
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from monitor.db.bulk import driver
 from monitor.db.engine import sessions
+from monitor.db.ledger import _LOOK
 from monitor.db.registry import FeatureSchema, Model
-from monitor.db.trace_tables import columns_for, create_trace_tables, drop_before, view_name
+from monitor.db.trace_tables import columns_for, create_trace_tables, drop_before, tables_of, view_name
 from monitor.db.traces import (
     append_labels,
     label_coverage,
@@ -106,6 +109,19 @@ def test_a_row_that_is_not_kept_is_in_the_ledger_only(session, made):
     append(session, *made, half)
     assert len(read_traces(session, made[0], MARCH)) == 2
     assert not append(session, *made, half.assign(kept=True)).any()
+
+
+def test_the_look_for_a_repeat_goes_by_the_key_while_nothing_is_known_of_the_day(session, made):
+    """The plan is remembered by the connection that made it, so one that reads the whole day would go on doing so."""
+    append(session, *made, rows(4))
+    _, ledger = tables_of(made[0], [DAY.date()])
+    connection = driver(session)
+    connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+    look = _LOOK.replace("%s, %s", "$1, $2")
+    connection.execute(sql.SQL("PREPARE look (timestamptz[], uuid[]) AS " + look).format(ledger))
+    plan = "\n".join(line for (line,) in connection.execute("EXPLAIN EXECUTE look ('{}', '{}')"))
+    connection.execute("DEALLOCATE look")
+    assert "Index Cond: ((event_time = b.event_time) AND (id = b.id))" in plan, plan
 
 
 def test_a_rolled_back_batch_leaves_no_trace(session, made):
