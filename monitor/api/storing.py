@@ -88,30 +88,30 @@ class InThreads:
 
 
 class InProcesses:
-    """Stores in up to so many processes, which start when they are needed and end with this one."""
+    """Stores in up to so many processes, which end with this one: one begins at once, the others when they are needed."""
 
     def __init__(self, url: str, processes: int) -> None:
         self._url, self._processes = url, processes
-        self._pool: ProcessPoolExecutor | None = None
+        self._pool = self._start()
 
     async def store(self, sent: Sent) -> str:
-        pool = self._pool = self._pool or self._start()
+        pool = self._pool
         try:
             return await asyncio.get_running_loop().run_in_executor(pool, _store, sent)
         except BrokenExecutor as error:
             if self._pool is pool:
-                self._pool = None
+                self._pool = self._start()
             raise Unavailable("the process that stores ended: send again, what it had stored counts once") from error
 
     def close(self) -> None:
         """Let them finish what they have begun, and end."""
-        if self._pool is not None:
-            self._pool.shutdown()
+        self._pool.shutdown()
 
     def _start(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(
-            self._processes, mp_context=multiprocessing.get_context("spawn"), initializer=_begin, initargs=(self._url,)
-        )
+        spawn = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(self._processes, mp_context=spawn, initializer=_begin, initargs=(self._url,))
+        pool.submit(os.getpid)  # it takes a second or two to begin, and the first batch need not wait for that
+        return pool
 
 
 def store(engine: Engine, sent: Sent) -> str:
