@@ -88,7 +88,7 @@ class InThreads:
 
 
 class InProcesses:
-    """Stores in up to so many processes, which end with this one: one begins at once, the others when they are needed."""
+    """Stores in up to so many processes, which end with this one: one begins at once, others as they are needed."""
 
     def __init__(self, url: str, processes: int) -> None:
         self._url, self._processes = url, processes
