@@ -13,6 +13,7 @@ from monitor.db.checks import CheckRun, Finding, WindowVerdict
 from monitor.db.read_overview import CheckSummary, Figure, newest_revisions, summary_of
 from monitor.db.registry import MONITOR_KINDS, Model, ModelSettings, Version, model_named
 from monitor.db.retraining import Proposal
+from monitor.db.traces import has_labels
 
 DISTURBING = frozenset({"pipeline_break", "harmful_covariate_shift", "concept_drift", "fragile"})
 
@@ -157,7 +158,7 @@ def model_history(session: Session, name: str, *, last: int = 90) -> ModelHistor
         limit=baseline.get("limit"),
         windows=windows,
         marks=_marks(session, model, windows),
-        rungs=_rungs(model, champion, windows),
+        rungs=_rungs(model, champion, windows, labelled=_is_labelled(session, model, windows)),
         versions=tuple(_line(version) for version in versions.values()),
         checks=_checks(session, model),
         proposal_id=proposal.id if proposal else None,
@@ -202,13 +203,18 @@ def _marks(session: Session, model: Model, windows: Sequence[Judged]) -> tuple[M
     return tuple(sorted(marks, key=lambda mark: mark.at))
 
 
-def _rungs(model: Model, champion: Version | None, windows: Sequence[Judged]) -> tuple[Rung, ...]:
-    labelled = model.label_watermark is not None or any(window.metric for window in windows)
+def _is_labelled(session: Session, model: Model, windows: Sequence[Judged]) -> bool:
+    """Also before the first window of them is judged."""
+    judged = model.label_watermark is not None or any(window.metric for window in windows)
+    return judged or has_labels(session, model)
+
+
+def _rungs(model: Model, champion: Version | None, windows: Sequence[Judged], *, labelled: bool) -> tuple[Rung, ...]:
     artefact = champion is not None and champion.flavour != "none"
     recipe = labelled and artefact and ModelSettings.of(model).policy
-    name = model.name
+    name, logged = model.name, bool(windows) or model.watermark is not None
     return (
-        Rung(number=1, name="Log", stands=bool(windows), gives="drift, data quality, prediction alerts",
+        Rung(number=1, name="Log", stands=logged, gives="drift, data quality, prediction alerts",
              command=f"holdfast watch 'logs/*.parquet' --model {name}"),
         Rung(number=2, name="Labels", stands=labelled, gives="realised performance, and harm told from drift",
              command=f"holdfast watch 'logs/*.parquet' --model {name} --target COLUMN"),

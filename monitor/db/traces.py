@@ -40,6 +40,7 @@ __all__ = [
     "create_trace_tables",
     "drop_before",
     "erase",
+    "has_labels",
     "label_coverage",
     "label_revisions",
     "read_traces",
@@ -232,6 +233,12 @@ def append_labels(session: Session, model: Model, frame: pd.DataFrame) -> int:
         ).format(labels=labels)
     )
     return added.rowcount
+
+
+def has_labels(session: Session, model: Model) -> bool:
+    """Whether the truth of any row was ever told."""
+    found = driver(session).execute(sql.SQL("SELECT 1 FROM {} LIMIT 1").format(label_table(model))).fetchone()
+    return found is not None
 
 
 def label_coverage(session: Session, model: Model, window: Window, version: str | None = None) -> tuple[int, int]:

@@ -54,6 +54,7 @@ def test_first_call_registers_from_the_files_and_says_what_it_understood(holdfas
     assert "reference 2026-01-05 to 2026-01-20 (15 windows" in answer.err
     assert f"a.parquet: {DAYS * 100:,} new rows, 0 known, 0 quarantined" in answer.err
     assert "fraud: No window has been judged yet" in answer.out
+    assert "next: holdfast model attach fraud" in answer.out  # the truth came with the rows
     assert _taken(engine) == (DAYS * 100, DAYS * 100)
     with transaction(engine) as session:
         model = model_named(session, "fraud")
