@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from monitor.db.alerts import Alert
 from monitor.db.checks import CheckRun, Finding, WindowVerdict
 from monitor.db.read_overview import CheckSummary, Figure, newest_revisions, summary_of
-from monitor.db.registry import MONITOR_KINDS, Model, ModelSettings, Version, model_named
+from monitor.db.registry import MONITOR_KINDS, Model, ModelSettings, Version, feature_schema, model_named, schema_of
 from monitor.db.retraining import Proposal
 
 DISTURBING = frozenset({"pipeline_break", "harmful_covariate_shift", "concept_drift", "fragile"})
@@ -157,7 +157,7 @@ def model_history(session: Session, name: str, *, last: int = 90) -> ModelHistor
         limit=baseline.get("limit"),
         windows=windows,
         marks=_marks(session, model, windows),
-        rungs=_rungs(model, champion, windows),
+        rungs=_rungs(model, champion, windows)[: 2 if schema_of(feature_schema(session, model)).vectors else None],
         versions=tuple(_line(version) for version in versions.values()),
         checks=_checks(session, model),
         proposal_id=proposal.id if proposal else None,

@@ -254,7 +254,7 @@ def test_it_is_on_record_and_needs_somebody_who_may(watched: Engine):
         ("features: {x: {kind: numeric, colour: red}}", "schema features.x.colour"),
         ("features: {x: {kind: categorical, levels: [yes, no]}}", 'write "yes" in quotes'),
         ("features: {score: {kind: numeric}}", "expected features not named"),
-        ("features: {}", "schema features"),
+        ("features: {}", "expected at least one feature"),
         ("- a", "schema file"),
     ],
 )
