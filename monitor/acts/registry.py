@@ -28,9 +28,7 @@ from monitor.governance.audit_chain import canonical_json, sha256
 from monitor.performance import check_classes
 from monitor.schema import Schema
 
-WITHOUT_ARTEFACT = (
-    "stress tests and retraining work on table features alone; a model whose rows hold vectors is watched by its traces"
-)
+WITHOUT_ARTEFACT = "which stress tests and retraining cannot work on; what it does is watched by its traces"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 
@@ -155,7 +153,7 @@ def require_tabular(session: Session, model: Model) -> None:
         BadInput: there are some.
     """
     if not is_tabular(session, model):
-        raise BadInput(f"expected table features alone, {model.name} has vectors: {WITHOUT_ARTEFACT}")
+        raise BadInput(f"expected table features alone, {model.name} has vectors, {WITHOUT_ARTEFACT}")
 
 
 def declare_mutable(session: Session, model: Model, names: Iterable[str], *, by: Actor, now: datetime) -> Schema:

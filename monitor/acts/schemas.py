@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 
 from monitor.acts.privacy import unstored_with
 from monitor.acts.proposals import open_proposal
-from monitor.acts.registry import WITHOUT_ARTEFACT
 from monitor.acts.schema_files import DeclaredSchema
 from monitor.db.audit import record
 from monitor.db.profiles import ProfileDelta, add_profile
@@ -171,8 +170,8 @@ def _require_no_artefact(session: Session, model: Model, after: Schema) -> None:
         )
     if artefacts:
         raise BadInput(
-            f"expected no vector in {model.name}, whose version {artefacts[-1]} has an artefact: {WITHOUT_ARTEFACT}; "
-            "register a model of another name for the rows with vectors"
+            f"expected no vector in {model.name}, whose version {artefacts[-1]} has an artefact: what is stressed and "
+            "retrained takes none. Register a model of another name for rows with vectors"
         )
 
 

@@ -57,7 +57,10 @@ def guess(frame: pd.DataFrame, *, drop: Iterable[str] = ()) -> Guess:
     return Guess(
         schema=Schema(tuple(feature for feature, _ in told), vectors=found),
         notes={feature.name: notes for feature, notes in told}
-        | {vector.name: {"size": f"numbers a row, watched by {len(vector.summaries)} of theirs"} for vector in found},
+        | {
+            vector.name: {"size": f"watched by its norm and {len(vector.summaries) - 1} projections"}
+            for vector in found
+        },
         left_out=left_out,
     )
 
