@@ -36,7 +36,7 @@ from monitor.errors import SchemaMismatch
 PROJECTIONS = 8
 MAX_SIZE = 4_096
 _DIGITS = 5  # of a norm: vectors that were scaled to length 1 differ by their rounding alone
-_VALUES = 1 << 20  # that are summed at once
+_VALUES = 1 << 17  # that are summed at once; they stay in the cache
 _SAMPLE = 1_000  # values by which a column of vectors is told
 _LEAST_IN_TEXT = 4
 _FAILED = (pa.ArrowException, TypeError, ValueError, OverflowError)
@@ -119,9 +119,10 @@ def summarise(rows: Singles) -> NDArray[np.float64]:
     found = np.empty((len(rows), 1 + projections(size)))
     step = max(1, _VALUES // size)
     for first in range(0, len(rows), step):
-        part = rows[first : first + step].astype(np.float64)
-        found[first : first + step, 0] = _rounded(np.sqrt(np.square(part).sum(axis=1)))
-        found[first : first + step, 1:] = np.add.reduceat((part * signs)[:, order], begins, axis=1) / np.sqrt(lengths)
+        part = rows[first : first + step].astype(np.float64).take(order, axis=1)
+        found[first : first + step, 0] = _rounded(np.sqrt(np.einsum("ij,ij->i", part, part)))
+        part *= signs[order]
+        found[first : first + step, 1:] = np.add.reduceat(part, begins, axis=1) / np.sqrt(lengths)
     return found
 
 
@@ -135,16 +136,16 @@ def read(values: "pa.Array | pa.ChunkedArray | Sequence[Any] | pd.Series[Any]", 
     lists = _as_lists(values)
     if lists is not None:
         return _read_lists(lists, size)
-    objects = values.to_pylist() if isinstance(values, pa.Array | pa.ChunkedArray) else list(values)
-    rows, faults = np.full((len(objects), size), np.nan, np.float32), {}
-    there = np.zeros(len(objects), np.bool_)
-    for i, value in enumerate(objects):
-        found = None if _is_missing(value) else _numbers(value, size)
-        if isinstance(found, str):
-            faults[i] = found
-        elif found is not None:
-            rows[i], there[i] = found, True
-    return Read(rows=rows, there=there, faults=faults)
+    given = values.to_pylist() if isinstance(values, pa.Array | pa.ChunkedArray) else list(values)
+    opened = [None if _is_missing(value) else _list_of(value) for value in given]
+    no_lists = {
+        i: f"expected a list of {size:,} numbers, got {value!a:.80}"
+        for i, value in enumerate(given)
+        if opened[i] is None and not _is_missing(value)
+    }
+    lists = _as_lists(opened)
+    found = _read_lists(lists, size) if lists is not None else _one_by_one(opened, size)
+    return Read(rows=found.rows, there=found.there, faults={**found.faults, **no_lists})
 
 
 def size_of(values: Iterable[Any]) -> int | None:
@@ -238,11 +239,20 @@ def _read_lists(lists: pa.Array, size: int) -> Read:
     return Read(rows=rows, there=there, faults=faults)
 
 
-def _numbers(value: Any, size: int) -> Singles | str:
-    """One value as a vector, or why it is none."""
-    found = _list_of(value)
-    if found is None:
-        return f"expected a list of {size:,} numbers, got {value!a:.80}"
+def _one_by_one(lists: Sequence[Sequence[Any] | None], size: int) -> Read:
+    rows, there = np.full((len(lists), size), np.nan, np.float32), np.zeros(len(lists), np.bool_)
+    faults = {}
+    for i, one in enumerate(lists):
+        found = None if one is None else _numbers(one, size)
+        if isinstance(found, str):
+            faults[i] = found
+        elif found is not None:
+            rows[i], there[i] = found, True
+    return Read(rows=rows, there=there, faults=faults)
+
+
+def _numbers(found: Sequence[Any], size: int) -> Singles | str:
+    """A list as a vector, or why it is none."""
     if len(found) != size:
         return f"expected {size:,} numbers, got {len(found):,}"
     for place, number in enumerate(found, 1):

@@ -101,6 +101,9 @@ def create_trace_tables(session: Session, model: Model, columns: FeatureSchema) 
     for name, kind in types.items():
         add = sql.SQL(f"ALTER TABLE {{}} ADD COLUMN IF NOT EXISTS {{}} {kind}")
         connection.execute(add.format(names["trace"], sql.Identifier(columns.columns[name])))
+    for vector in schema.vectors:  # nothing is won by packing the digits of measured numbers
+        whole = sql.SQL("ALTER TABLE {} ALTER COLUMN {} SET STORAGE EXTERNAL")
+        connection.execute(whole.format(names["trace"], sql.Identifier(columns.columns[vector.name])))
     _create_view(connection, model, columns.columns)
 
 
@@ -148,7 +151,9 @@ def ensure_partitions(session: Session, model: Model, days: Iterable[date]) -> N
         start = datetime.combine(day, time.min, UTC)
         part, whole = sql.Identifier("traces", name), sql.Identifier("traces", table)
         # a table that is attached locks less than one that is created as a partition: readers go on
-        connection.execute(sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING DEFAULTS)").format(part, whole))
+        connection.execute(
+            sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING DEFAULTS INCLUDING STORAGE)").format(part, whole)
+        )
         attach = sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})")
         connection.execute(attach.format(whole, part, start, start + timedelta(days=1)))
 

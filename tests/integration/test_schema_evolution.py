@@ -308,6 +308,8 @@ def test_an_added_vector_is_stored_from_now_on_and_watched_once_a_baseline_has_i
         _accept(session, last=20)
         stored = session.scalars(text("SELECT face FROM traces.fraud ORDER BY event_time DESC LIMIT 1")).one()
         summary = session.scalars(text('SELECT "face.p1" FROM traces.fraud ORDER BY event_time DESC LIMIT 1')).one()
+        kept = "SELECT DISTINCT attstorage FROM pg_attribute WHERE attname = 'f12' AND attrelid > 16384"
+        assert session.scalars(text(kept)).all() == ["e"]
     assert summary == summarise(np.array([stored], np.float32))[0, 1]
     serve_faces(watched, first + 20, first + 22, mean=1.0)
     drain_checks(tools_for(watched, tmp_path))
