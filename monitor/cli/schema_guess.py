@@ -12,7 +12,7 @@ from monitor.drift import unique_columns
 from monitor.errors import BadInput, SchemaMismatch
 from monitor.intake.sources.times import parse_times
 from monitor.schema import Feature, Kind, Schema
-from monitor.vectors import Vector, vectors_in
+from monitor.vectors import MAX_SIZE, Vector, vectors_in
 
 CONFIRM = "to confirm"
 _ROWS = 2_000  # at which a column is looked at for being a time
@@ -71,8 +71,8 @@ def vectors_of(frame: pd.DataFrame) -> tuple[tuple[Vector, ...], dict[str, str]]
     for name in frame.columns:
         try:
             vectors_in(frame[[name]])
-        except SchemaMismatch as error:
-            odd[str(name)] = str(error).partition(", got")[0]
+        except SchemaMismatch:
+            odd[str(name)] = f"lists that are no vectors: not of 1 to {MAX_SIZE:,} numbers, always as many"
     return vectors_in(frame.drop(columns=list(odd))), odd
 
 

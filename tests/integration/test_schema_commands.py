@@ -88,7 +88,7 @@ def test_a_vector_is_guessed_compared_and_declared(holdfast: Commands, tmp_path:
     log["face"], log["tags"] = rng.normal(size=(len(log), 12)).tolist(), [[1.0] * (1 + i % 2) for i in range(len(log))]
     log.to_parquet(tmp_path / "faces.parquet")
     printed = holdfast.well("schema", "infer", tmp_path / "faces.parquet", "--drop", "y,id,score")
-    assert "# left out: tags (expected vectors of numbers, all of one size)" in printed
+    assert "# left out: tags (lists that are no vectors: not of 1 to 4,096 numbers, always as many)" in printed
     assert "vectors:\n  face:\n    size: 12  # watched by its norm and 8 projections\n" in printed
     drop = ("--drop", "tags")
     assert holdfast.well("schema", "diff", "fraud", tmp_path / "faces.parquet", *drop).splitlines() == [

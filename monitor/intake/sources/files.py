@@ -160,7 +160,8 @@ class _File:
         """
         with self._told(), self._open() as handle:
             if self.ending == ".parquet":
-                return pd.read_parquet(handle)
+                frame = pd.read_parquet(handle)
+                return frame.set_axis(range(len(frame)), axis=0)  # an index that was written may repeat itself
             separator = _SEPARATORS[self.ending]
             if not separator:
                 return pd.read_json(handle, lines=True, convert_dates=False, dtype=False)
