@@ -1,7 +1,7 @@
 """Rows on their way in, column by column: typed, checked, and ready to be counted and stored."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -28,6 +28,8 @@ class Batch:
         entity: whom a row is about, texts; None when no row says.
         features: the columns that came, by name.
         unread: which values of a numeric feature were no numbers (they are NaN in `features`), where there were any.
+        vectors: those that came, by name, as lists of single numbers, null where there is none. Their summaries are
+            among the features.
     """
 
     trace_id: pa.Array
@@ -38,6 +40,7 @@ class Batch:
     features: Mapping[str, Column]
     entity: pa.Array | None = None
     unread: Mapping[str, BoolArray]
+    vectors: Mapping[str, pa.Array] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.trace_id)
@@ -60,6 +63,7 @@ class Batch:
             },
             entity=None if self.entity is None else self.entity.filter(chosen),
             unread={name: faults[mask] for name, faults in self.unread.items()},
+            vectors={name: column.filter(chosen) for name, column in self.vectors.items()},
         )
 
     def column(self, name: str) -> Column | None:

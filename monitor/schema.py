@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from monitor.errors import SchemaMismatch
 from monitor.formula import Formula, Relation
+from monitor.vectors import Vector, read, summarise, vectors_in
 
 FloatArray = NDArray[np.float64]
 MAX_LEVELS = 1_000  # beyond this a column is an identifier or free text, not a category
 MAX_FEATURES = 900  # a PostgreSQL page holds 1,010 doubles
+MAX_VECTORS = 16
 
 
 class Kind(StrEnum):
@@ -43,6 +45,7 @@ class Feature:
     first. `mutable` says that an attacker may change it; `group` that fairness is measured over it. A derived feature
     equals its `formula` over other features (monitor/formula.py) and moves with them. `transitions` says into which
     levels a mutable category may turn and at what cost, level → {level: cost}; without it into any, each at cost 1.
+    `vector` names the vector that this is a summary of (monitor/vectors.py): such a feature is computed, never sent.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Feature:
     group: bool = False
     formula: str | None = None
     transitions: Mapping[str, Mapping[str, float]] | None = None
+    vector: str | None = None
 
     @property
     def is_categorical(self) -> bool:
@@ -65,6 +69,8 @@ class Feature:
 @dataclass(frozen=True)
 class Schema:
     """The ordered features of a model, and `relations` that hold between them, such as `paid <= billed`.
+
+    Rows carry `vectors` too. Of each vector its summaries are features, the last ones unless they are given.
 
     >>> schema = Schema.infer(pd.DataFrame({"amount": [1.5, 2.5], "channel": ["app", "web"]}))
     >>> schema.names
@@ -76,14 +82,19 @@ class Schema:
 
     features: tuple[Feature, ...]
     relations: tuple[str, ...] = ()
+    vectors: tuple[Vector, ...] = ()
     _by_name: dict[str, Feature] = field(init=False, repr=False, compare=False, hash=False)
 
     def __post_init__(self) -> None:
-        names = [feature.name for feature in self.features]
+        object.__setattr__(self, "features", _with_summaries(self.features, self.vectors))
+        names = [*(feature.name for feature in self.features), *(vector.name for vector in self.vectors)]
         if not names:
             raise SchemaMismatch("expected at least one feature, got none")
-        if len(names) > MAX_FEATURES:
-            raise SchemaMismatch(f"expected at most {MAX_FEATURES} features, got {len(names)}: use a vector feature")
+        if len(names) > MAX_FEATURES or len(self.vectors) > MAX_VECTORS:
+            raise SchemaMismatch(
+                f"expected at most {MAX_FEATURES} features, {MAX_VECTORS} of them vectors, got {len(names)} and "
+                f"{len(self.vectors)}: numbers that belong together can be one vector (docs/how-to/schema.md)"
+            )
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise SchemaMismatch(f"expected distinct feature names, got {', '.join(repeated)} more than once")
@@ -103,9 +114,23 @@ class Schema:
     def names(self) -> tuple[str, ...]:
         return tuple(feature.name for feature in self.features)
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names under which a row carries values: features that are no summaries, and vectors."""
+        sent = (feature.name for feature in self.features if feature.vector is None)
+        return (*sent, *(vector.name for vector in self.vectors))
+
+    def kind_of(self, name: str) -> str:
+        """What a field is, in words."""
+        sizes = {vector.name: vector.size for vector in self.vectors}
+        return f"vector of {sizes[name]:,} numbers" if name in sizes else str(self[name].kind)
+
     @classmethod
     def infer(cls, frame: pd.DataFrame, *, mutable: Iterable[str] = ()) -> Self:
-        """Guess the schema from a reference frame. Bounds are left open; an all-null column is numeric."""
+        """Guess the schema from a reference frame: bounds are left open, and an all-null column is numeric.
+
+        A column of lists of numbers, all of one size, is a vector.
+        """
         repeated = sorted(set(frame.columns[frame.columns.duplicated()].map(str)))
         if repeated:
             raise SchemaMismatch(f"expected distinct column names, got {', '.join(repeated)} more than once")
@@ -113,7 +138,13 @@ class Schema:
         unknown = chosen - set(map(str, frame.columns))
         if unknown:
             raise SchemaMismatch(f"mutable names columns that are not there: {', '.join(sorted(unknown))}")
-        return cls(tuple(_infer_feature(str(name), frame[name], str(name) in chosen) for name in frame.columns))
+        vectors = vectors_in(frame)
+        fixed = [vector.name for vector in vectors if vector.name in chosen]
+        if fixed:
+            raise SchemaMismatch(f"expected mutable features that are no vectors, got {', '.join(fixed)}")
+        others = [name for name in frame.columns if str(name) not in {vector.name for vector in vectors}]
+        features = tuple(_infer_feature(str(name), frame[name], str(name) in chosen) for name in others)
+        return cls(features, vectors=vectors)
 
     def with_mutable(self, names: Iterable[str]) -> "Schema":
         """The same schema with exactly `names` mutable."""
@@ -140,13 +171,33 @@ class Schema:
             for feature in self.features
         )
         relations = (text for text in declared.relations if _names_only(Relation.parse(text, declared.names), self))
-        return Schema(features, tuple(relations))
+        return replace(self, features=features, relations=tuple(relations))
+
+    def summarised(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The frame with the summaries of those of its columns that are vectors; NaN where a value is no such vector.
+
+        >>> Schema((), vectors=(Vector(name="v", size=1),)).summarised(pd.DataFrame({"v": [[2.0], None]}))
+               v  v.norm  v.p1
+        0  [2.0]     2.0  -2.0
+        1   None     NaN   NaN
+        """
+        found = {
+            name: column
+            for vector in self.vectors
+            if vector.name in frame.columns
+            for name, column in zip(
+                vector.summaries, summarise(read(frame[vector.name], vector.size).rows).T, strict=True
+            )
+        }
+        return frame.assign(**found)
 
     def conform(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The schema's columns in order: numbers as float64 (unparseable → NaN), categories as str objects with None.
 
-        A column that the frame lacks comes back all-missing; extra columns are left out.
+        A column that the frame lacks comes back all-missing; extra columns are left out, and of vectors all but their
+        summaries.
         """
+        frame = self.summarised(frame)
         columns = {feature.name: _conform(frame, feature) for feature in self.features}
         return pd.DataFrame(columns, index=frame.index)
 
@@ -186,14 +237,18 @@ class Schema:
             {name: value for name, value in asdict(feature).items() if value is not None or name not in _OPTIONAL}
             for feature in self.features
         ]
-        return {"features": features} | ({"relations": list(self.relations)} if self.relations else {})
+        relations = {"relations": list(self.relations)} if self.relations else {}
+        return (
+            {"features": features} | relations | ({"vectors": list(map(asdict, self.vectors))} if self.vectors else {})
+        )
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
         """The schema that `to_document` wrote."""
         try:
             features = tuple(_feature_from(entry) for entry in document["features"])
-            return cls(features, tuple(document.get("relations", ())))
+            vectors = tuple(Vector(**entry) for entry in document.get("vectors", ()))
+            return cls(features, tuple(document.get("relations", ())), vectors)
         except (KeyError, TypeError, ValueError) as error:
             raise SchemaMismatch(f"expected a schema document with features of name and kind: {error}") from error
 
@@ -215,6 +270,18 @@ def _threatened(feature: Feature, declared: Feature) -> Feature:
     )  # fmt: skip
 
 
+def _with_summaries(features: tuple[Feature, ...], vectors: tuple[Vector, ...]) -> tuple[Feature, ...]:
+    there = {feature.name: feature.vector for feature in features}
+    summaries = {name: vector.name for vector in vectors for name in vector.summaries}
+    for name, vector in summaries.items():
+        if name in there and there[name] != vector:
+            raise SchemaMismatch(f"expected no feature {name}: it is a summary of the vector {vector}; rename it")
+    lacking = (
+        Feature(name=name, kind=Kind.NUMERIC, vector=vector) for name, vector in summaries.items() if name not in there
+    )
+    return (*features, *lacking)
+
+
 def _check_declared(schema: Schema) -> None:
     """Formulas, relations and transitions must speak of what is there, and a formula of no other formula."""
     numeric = [f.name for f in schema.features if not f.is_categorical]
@@ -223,6 +290,10 @@ def _check_declared(schema: Schema) -> None:
         if feature.lower is not None and feature.upper is not None and feature.lower > feature.upper:
             raise SchemaMismatch(
                 f"expected the bounds of {feature.name} in order, got lower {feature.lower:g} above {feature.upper:g}"
+            )
+        if feature.vector is not None and (feature.mutable or feature.formula is not None):
+            raise SchemaMismatch(
+                f"expected {feature.name} as it is computed of the vector {feature.vector}: not mutable"
             )
         if feature.formula is not None:
             _check_derived(feature, numeric, derived)
@@ -252,7 +323,7 @@ def _check_derived(feature: Feature, numeric: list[str], derived: set[str]) -> N
         )
 
 
-_OPTIONAL = ("formula", "transitions")
+_OPTIONAL = ("formula", "transitions", "vector")
 
 
 def _feature_from(entry: Mapping[str, Any]) -> Feature:

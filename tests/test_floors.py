@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PURE = [
     "errors",
     "formula",
+    "vectors",
     "schema",
     "batch",
     "windows",

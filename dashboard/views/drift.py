@@ -37,6 +37,9 @@ def _one_feature(drift: DriftHistory, feature: str) -> None:
     path = drift.of(feature)
     last = path.iloc[-1]
     st.subheader(last["sentence"] or f"{feature}: {last['status']}", divider="gray")
+    if feature in drift.of_vector:
+        what = "its length" if feature.endswith(".norm") else "how far it reaches along one of its fixed directions"
+        st.caption(f"{states.plain(feature)} stands for the vector {states.plain(drift.of_vector[feature])}: {what}.")
     left, right = st.columns(2)
     starts, ends = last["starts"].to_pydatetime(), last["ends"].to_pydatetime()
     histogram = queries.histogram(drift.model, feature, starts, ends)

@@ -4,6 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import actions, charts, charts_robustness, controls, fragility, queries, states, stressing, times
+from monitor.acts.registry import WITHOUT_ARTEFACT
 from monitor.db.read_campaign import CampaignView
 from monitor.db.read_robustness import RobustnessHistory
 
@@ -131,6 +132,9 @@ history = queries.robustness_history(controls.pick_model())
 if history.newest is None:
     st.title(history.headline)
     actions.show_notice()
+    if not history.tabular:
+        st.markdown(f"{states.plain(history.model)} has vectors, {WITHOUT_ARTEFACT}.")
+        st.stop()
     st.markdown(
         "A stress test needs the model itself: `holdfast model attach "
         f"{history.model} model.joblib --convert`, or `--factory net:build --weights w.safetensors`."

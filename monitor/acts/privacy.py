@@ -15,6 +15,8 @@ from monitor.db.registry import Model, ModelSettings, feature_schema, schema_of
 from monitor.db.traces import entity_keys, erase
 from monitor.errors import BadInput
 from monitor.governance import Action, Actor, authorize
+from monitor.schema import Schema
+from monitor.vectors import PROJECTIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +48,15 @@ def configure_privacy(
     authorize(by, Action.CONFIGURE)
     session.refresh(model, with_for_update={"key_share": True})
     before, schema = ModelSettings.of(model), schema_of(feature_schema(session, model))
+    known = dict.fromkeys((*schema.fields, *schema.names))
     for name in (*(unstored or ()), *(hashed or ())):
-        if name not in schema.names:
-            raise BadInput(f"expected a feature of {model.name} ({', '.join(schema.names)}), got {name!r}")
+        if name not in known:
+            raise BadInput(f"expected a feature of {model.name} ({', '.join(known)}), got {name!r}")
+    if vectors := [vector.name for vector in schema.vectors if vector.name in (hashed or ())]:
+        raise BadInput(
+            f"expected categories to hash, got the vector {vectors[0]}: nothing could be watched of its hash; leave it "
+            "unstored"
+        )
     if numbers := [name for name in hashed or () if not schema[name].is_categorical]:
         raise BadInput(
             f"expected categories to hash, got the number {numbers[0]}: its hash would be none; leave it unstored"
@@ -58,7 +66,7 @@ def configure_privacy(
     after = replace(
         before,
         keep_days=before.keep_days if keep_days is None else keep_days or None,
-        unstored=before.unstored if unstored is None else sorted(set(unstored)),
+        unstored=before.unstored if unstored is None else unstored_with(unstored, schema),
         hashed=before.hashed if hashed is None else sorted(set(hashed)),
         hash_key=before.hash_key or (secrets.token_hex(16) if hashed else ""),
     )
@@ -75,6 +83,12 @@ def configure_privacy(
             **changed,
         )  # fmt: skip
     return after
+
+
+def unstored_with(unstored: Collection[str], schema: Schema) -> list[str]:
+    """The names, and of vectors of few numbers the projections too: they are these numbers."""
+    short = [vector for vector in schema.vectors if vector.name in unstored and vector.size <= PROJECTIONS]
+    return sorted({*unstored, *(name for vector in short for name in vector.summaries)})
 
 
 def erase_entity(session: Session, model: Model, entity: str, *, reason: str, by: Actor, now: datetime) -> Erased:

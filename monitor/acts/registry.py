@@ -10,7 +10,17 @@ from sqlalchemy.orm import Session
 from monitor.artifacts import Manifest
 from monitor.db.audit import record
 from monitor.db.base import Json
-from monitor.db.registry import MONITOR_KINDS, TASKS, FeatureSchema, Model, ModelSettings, Monitor, Version
+from monitor.db.registry import (
+    MONITOR_KINDS,
+    TASKS,
+    FeatureSchema,
+    Model,
+    ModelSettings,
+    Monitor,
+    Version,
+    feature_schema,
+    schema_of,
+)
 from monitor.db.traces import columns_for, create_trace_tables
 from monitor.errors import BadInput, StaleDecision
 from monitor.governance import POLICY, Action, Actor, authorize
@@ -18,6 +28,7 @@ from monitor.governance.audit_chain import canonical_json, sha256
 from monitor.performance import check_classes
 from monitor.schema import Schema
 
+WITHOUT_ARTEFACT = "which stress tests and retraining cannot work on; what it does is watched by its traces"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 
@@ -57,10 +68,12 @@ def register_version(
 
     Raises:
         NotAllowed: `by` may not register versions.
-        BadInput: the model has a version of this name.
+        BadInput: the model has a version of this name, or rows with vectors, for which there is no artefact.
     """
     _authorize_version(by, state)
     _lock_numbering(session, model)
+    if manifest is not None and manifest.flavour != "none":
+        require_tabular(session, model)
     number = 1 + (session.scalar(select(func.max(Version.number)).where(Version.model_id == model.id)) or 0)
     chosen = name or f"v{number}"
     if session.scalar(select(Version.id).where(Version.model_id == model.id, Version.name == chosen)) is not None:
@@ -111,19 +124,36 @@ def attach(session: Session, version: Version, manifest: Manifest, *, by: Actor,
     Raises:
         NotAllowed: `by` may not register.
         StaleDecision: the version has an artefact already; versions are immutable.
+        BadInput: the model's rows hold vectors, for which there is no artefact.
     """
     authorize(by, Action.REGISTER)
     session.refresh(version, with_for_update={"key_share": True})
     if version.flavour != "none":
         raise StaleDecision(f"version {version.name} has a {version.flavour} artefact already: register a new version")
+    model = session.get_one(Model, version.model_id)
+    require_tabular(session, model)
     version.flavour, version.manifest = str(manifest.flavour), manifest.to_document()
     version.manifest_sha256 = sha256(canonical_json(version.manifest))
     session.flush()
-    model = session.get_one(Model, version.model_id)
     record(
         session, "version.attached", by=by.id, subject=f"version:{version.id}", at=now, model=model.name,
         flavour=version.flavour, manifest_sha256=version.manifest_sha256,
     )  # fmt: skip
+
+
+def is_tabular(session: Session, model: Model) -> bool:
+    """Whether the model's rows hold no vectors."""
+    return not schema_of(feature_schema(session, model)).vectors
+
+
+def require_tabular(session: Session, model: Model) -> None:
+    """What takes a model's rows as a table cannot take vectors.
+
+    Raises:
+        BadInput: there are some.
+    """
+    if not is_tabular(session, model):
+        raise BadInput(f"expected table features alone, {model.name} has vectors, {WITHOUT_ARTEFACT}")
 
 
 def declare_mutable(session: Session, model: Model, names: Iterable[str], *, by: Actor, now: datetime) -> Schema:

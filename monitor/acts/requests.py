@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from monitor.acts.attempts import attempt
 from monitor.acts.proposals import open_proposal
+from monitor.acts.registry import require_tabular
 from monitor.acts.retraining import propose
 from monitor.db.checks import CheckRun, Finding, WindowVerdict
 from monitor.db.read_training import newest_training_rows, newest_verdicts
@@ -25,7 +26,7 @@ def request_retraining(
 
     Raises:
         NotAllowed: `by` may not ask for a retraining.
-        BadInput: no reason is given.
+        BadInput: no reason is given, or the model's rows hold vectors.
         NotEnoughData: no window of the champion has been judged, so there is nothing to show.
         StaleDecision: the model has an open proposal, or takes none.
     """
@@ -33,6 +34,7 @@ def request_retraining(
     authorize(by, Action.REQUEST_RETRAINING)
     if not reason.strip():
         raise BadInput("expected a reason: it is the first thing that the approver reads")
+    require_tabular(session, model)
     standing = open_proposal(session, model)
     if standing is not None:
         raise _taken(model, standing)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from monitor.errors import BadInput
 from monitor.schema import Direction, Feature, Kind, Schema
+from monitor.vectors import Vector
 
 _PLAIN = Feature(name="", kind=Kind.NUMERIC)
 
@@ -37,16 +38,24 @@ class _Feature(BaseModel):
         return levels
 
 
+class _Vector(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    size: int
+    renamed_from: str | None = None
+
+
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    features: dict[str, _Feature] = Field(min_length=1)
+    features: dict[str, _Feature] = Field(default_factory=dict)
+    vectors: dict[str, _Vector] = Field(default_factory=dict)
     relations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeclaredSchema:
-    """A schema, and the names that its renamed features had before: new name → old name."""
+    """A schema, and the names that its renamed features and vectors had before: new name → old name."""
 
     schema: Schema
     renamed: dict[str, str]
@@ -71,8 +80,10 @@ def read_schema(text: str) -> DeclaredSchema:
     features = tuple(
         Feature(name=name, **entry.model_dump(exclude={"renamed_from"})) for name, entry in document.features.items()
     )
-    renamed = {name: entry.renamed_from for name, entry in document.features.items() if entry.renamed_from is not None}
-    return DeclaredSchema(schema=Schema(features, document.relations), renamed=renamed)
+    vectors = tuple(Vector(name=name, size=entry.size) for name, entry in document.vectors.items())
+    entries: dict[str, _Feature | _Vector] = {**document.features, **document.vectors}
+    renamed = {name: entry.renamed_from for name, entry in entries.items() if entry.renamed_from is not None}
+    return DeclaredSchema(schema=Schema(features, document.relations, vectors), renamed=renamed)
 
 
 def write_schema(schema: Schema, *, notes: dict[str, dict[str, str]] | None = None) -> str:
@@ -85,12 +96,17 @@ def write_schema(schema: Schema, *, notes: dict[str, dict[str, str]] | None = No
         unit: EUR
         mutable: true
     """
-    lines = ["features:"]
-    for feature in schema.features:
+    sent = [feature for feature in schema.features if feature.vector is None]
+    lines = ["features:"] if sent else []
+    for feature in sent:
         told = (notes or {}).get(feature.name, {})
         lines.append(f"  {_scalar(feature.name)}:{_note(told, 'name')}")
         for key, value in _entries(feature).items():
             lines.append(f"    {key}: {_scalar(value)}{_note(told, key)}")
+    lines += ["vectors:"] if schema.vectors else []
+    for vector in schema.vectors:
+        told = (notes or {}).get(vector.name, {})
+        lines += [f"  {_scalar(vector.name)}:", f"    size: {vector.size}{_note(told, 'size')}"]
     if schema.relations:
         lines += ["relations:", *(f"  - {_scalar(text)}" for text in schema.relations)]
     return "\n".join(lines) + "\n"

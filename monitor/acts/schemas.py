@@ -8,6 +8,8 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from monitor.acts.privacy import unstored_with
+from monitor.acts.proposals import open_proposal
 from monitor.acts.schema_files import DeclaredSchema
 from monitor.db.audit import record
 from monitor.db.profiles import ProfileDelta, add_profile
@@ -23,7 +25,7 @@ from monitor.db.registry import (
     versions,
 )
 from monitor.db.segments import segment_monitor, segments_of
-from monitor.db.trace_tables import column_type, create_trace_tables
+from monitor.db.trace_tables import column_types, create_trace_tables
 from monitor.drift import Reference as Normal
 from monitor.drift.evolve import CarryOver
 from monitor.drift.profile import Profile
@@ -34,7 +36,11 @@ from monitor.schema import Schema
 
 @dataclass(frozen=True, kw_only=True)
 class Evolution:
-    """What a declaration changes. `columns` is the trace column of each feature, `sentences` what follows from it."""
+    """What a declaration changes in features, the summaries of vectors among them, and in vectors.
+
+    `columns` is the trace column of each, `sentences` what follows. A vector of another size is retyped, and so are its
+    summaries.
+    """
 
     schema: Schema
     columns: dict[str, str]
@@ -67,9 +73,11 @@ def evolution_of(session: Session, model: Model, declared: DeclaredSchema) -> Ev
     columns, retyped = _columns(rows, newest, after, origin)
     found = Evolution(
         schema=after, columns=columns, renamed={new: old for new, old in origin.items() if new != old},
-        added=tuple(name for name in after.names if name not in origin),
-        removed=tuple(name for name in before.names if name not in origin.values()), retyped=retyped, sentences=(),
+        added=tuple(name for name in column_types(after) if name not in origin),
+        removed=tuple(name for name in column_types(before) if name not in origin.values()), retyped=retyped,
+        sentences=(),
     )  # fmt: skip
+    _require_no_artefact(session, model, after)
     _require_nothing_names(session, model, found)
     return replace(found, sentences=tuple(_sentences(session, model, newest, found)))
 
@@ -106,13 +114,19 @@ def evolve_schema(session: Session, model: Model, declared: DeclaredSchema, *, b
 
 def _origins(before: Schema, declared: DeclaredSchema) -> dict[str, str]:
     """The old name of each feature that goes on, by its new name."""
-    unknown = [old for old in declared.renamed.values() if old not in before.names]
+    was, known = {vector.name: vector for vector in before.vectors}, column_types(before)
+    now = {vector.name: vector for vector in declared.schema.vectors}
+    renamed = dict(declared.renamed)
+    unknown = [old for new, old in renamed.items() if old not in (was if new in now else before.fields)]
     if unknown:
-        raise BadInput(f"expected features renamed from {', '.join(before.names)}, got {', '.join(unknown)}")
+        raise BadInput(f"expected features renamed from {', '.join(before.fields)}, got {', '.join(unknown)}")
+    for name, vector in now.items():
+        if name in renamed:
+            renamed |= zip(vector.summaries, was[renamed[name]].summaries, strict=False)
     origin = {
-        name: declared.renamed.get(name, name)
-        for name in declared.schema.names
-        if name in declared.renamed or name in before.names
+        name: renamed.get(name, name)
+        for name in column_types(declared.schema)
+        if name in renamed or (name in known and (name in was) == (name in now))
     }
     twice = sorted({old for old in origin.values() if list(origin.values()).count(old) > 1})
     if twice:
@@ -124,19 +138,41 @@ def _columns(
     rows: Iterable[FeatureSchema], newest: FeatureSchema, after: Schema, origin: dict[str, str]
 ) -> tuple[dict[str, str], tuple[str, ...]]:
     """The trace column of each feature, and the features whose type changed. No column is ever used again."""
-    before = schema_of(newest)
+    before, now = _kinds(schema_of(newest)), _kinds(after)
     fresh = 1 + max(int(column[1:]) for row in rows for column in row.columns.values())
     columns, retyped = {}, []
-    for feature in after.features:
-        old = origin.get(feature.name)
-        if old is not None and column_type(before[old].kind) == column_type(feature.kind):
-            columns[feature.name] = newest.columns[old]
+    for name, kind in now.items():
+        old = origin.get(name)
+        if old is not None and before[old] == kind:
+            columns[name] = newest.columns[old]
             continue
         if old is not None:
-            retyped.append(feature.name)
-        columns[feature.name] = f"f{fresh}"
+            retyped.append(name)
+        columns[name] = f"f{fresh}"
         fresh += 1
     return columns, tuple(retyped)
+
+
+def _kinds(schema: Schema) -> dict[str, tuple[str, str | None]]:
+    """What must stay for a trace column to go on: its type, and of a summary that of the vector that it is of."""
+    types = column_types(schema)
+    of = {feature.name: feature.vector for feature in schema.features if feature.vector is not None}
+    return {name: (kind, types.get(of[name]) if name in of else None) for name, kind in types.items()}
+
+
+def _require_no_artefact(session: Session, model: Model, after: Schema) -> None:
+    artefacts = [version.name for version in versions(session, model) if version.flavour != "none"]
+    if not after.vectors:
+        return
+    if open_proposal(session, model) is not None:
+        raise BadInput(
+            f"{model.name} has an open proposal to retrain, and vectors are not retrained on: decide on it first"
+        )
+    if artefacts:
+        raise BadInput(
+            f"expected no vector in {model.name}, whose version {artefacts[-1]} has an artefact: what is stressed and "
+            "retrained takes none. Register a model of another name for rows with vectors"
+        )
 
 
 def _require_nothing_names(session: Session, model: Model, found: Evolution) -> None:
@@ -166,24 +202,29 @@ def _words(document: Any) -> Iterable[str]:
 def _sentences(session: Session, model: Model, newest: FeatureSchema, found: Evolution) -> Iterable[str]:
     before, again = schema_of(newest), f"holdfast baseline accept {model.name}"
     for new, old in found.renamed.items():
-        if new not in found.retyped:
+        if new in found.schema.fields and new not in found.retyped:
             yield (
                 f"{old} is {new} now: its column {found.columns[new]}, its history and its counts stay; rows must "
                 f"call it {new} from now on"
             )
-    for name in found.retyped:
-        was = before[found.renamed.get(name, name)].kind
+    for name in found.schema.fields:
+        if name not in found.retyped:
+            continue
+        was = before.kind_of(found.renamed.get(name, name))
         yield (
-            f"{name} was {was} and is {found.schema[name].kind}: a new column {found.columns[name]}, whose history "
+            f"{name} was {was} and is {found.schema.kind_of(name)}: a new column {found.columns[name]}, whose history "
             f"begins now; it is watched once a baseline is accepted whose windows have it: {again}"
         )
-    for name in found.added:
+    for name in found.schema.fields:
+        if name not in found.added:
+            continue
         yield (
-            f"{name} ({found.schema[name].kind}) is new: column {found.columns[name]}; it is watched once a baseline "
-            f"is accepted whose windows have it: {again}"
+            f"{name} ({found.schema.kind_of(name)}) is new: column {found.columns[name]}; it is watched once a "
+            f"baseline is accepted whose windows have it: {again}"
         )
-    for name in found.removed:
-        yield f"{name} is no longer taken in, shown or watched; its column {newest.columns[name]} stays"
+    for name in before.fields:
+        if name in found.removed:
+            yield f"{name} is no longer taken in, shown or watched; its column {newest.columns[name]} stays"
     for version, reference in _references(session, model):
         yield _about_reference(version, Normal.from_document(reference.document), found)
     artefacts = [version.name for version in versions(session, model) if version.flavour != "none"]
@@ -195,7 +236,7 @@ def _sentences(session: Session, model: Model, newest: FeatureSchema, found: Evo
 
 
 def _about_reference(version: Version, normal: Normal, found: Evolution) -> str:
-    carried = CarryOver.of(normal.binning, found.schema, renamed=found.renamed)
+    carried = CarryOver.of(normal.binning, found.schema, renamed=found.renamed, anew=found.retyped)
     if carried is None:
         return f"the reference of {version.name} has none of these features: normal is learned anew"
     if carried.binning.binning_id == normal.binning.binning_id:
@@ -218,7 +259,7 @@ def _carry_over(session: Session, model: Model, row: FeatureSchema, found: Evolu
     counted: set[str] = set()
     for version, reference in _references(session, model):
         normal = Normal.from_document(reference.document)
-        over = CarryOver.of(normal.binning, found.schema, renamed=found.renamed)
+        over = CarryOver.of(normal.binning, found.schema, renamed=found.renamed, anew=found.retyped)
         if over is not None and over.binning.binning_id == normal.binning.binning_id:
             continue
         reference.active = False
@@ -254,7 +295,8 @@ def _recount(session: Session, model: Model, normal: Normal, over: CarryOver) ->
 
 def _renamed_settings(settings: ModelSettings, found: Evolution) -> ModelSettings:
     """What the owner declared about features goes with them."""
-    now = {old: new for new, old in found.renamed.items() if new not in found.retyped}
+    hidden = {old: new for new, old in found.renamed.items()}  # whatever its type: what was hidden stays hidden
+    now = {old: new for old, new in hidden.items() if new not in found.retyped}
     gone = {name for name in found.gone if name not in now}
 
     def listed(names: list[str]) -> list[str]:
@@ -263,4 +305,7 @@ def _renamed_settings(settings: ModelSettings, found: Evolution) -> ModelSetting
     return replace(
         settings, overrides={now.get(name, name): one for name, one in settings.overrides.items() if name not in gone},
         allow_leaks=listed(settings.allow_leaks), fairness_by=listed(settings.fairness_by),
+        sampling_by=now.get(settings.sampling_by, settings.sampling_by),
+        hashed=[hidden.get(name, name) for name in settings.hashed],
+        unstored=unstored_with([hidden.get(name, name) for name in settings.unstored], found.schema),
     )  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Any, Self
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from monitor.acts.registry import require_tabular
 from monitor.db.audit import record
 from monitor.db.jobs import LIVE, Job, enqueue, request_cancel
 from monitor.db.registry import Model, ModelSettings, Version
@@ -51,7 +52,7 @@ def order_stress_test(
         BadInput: the version has no artefact, or there is no such plan.
     """
     authorize(by, Action.STRESS)
-    require_artefact(model, version)
+    require_artefact(session, model, version)
     order = Order(version_id=version.id, plan=plan_named(plan).name, on=on)
     job_id = enqueue(session, JOB, stream=order.stream, payload=order.to_payload(), by=by.id)
     if job_id is not None:
@@ -79,8 +80,9 @@ def cancel_stress_tests(session: Session, model: Model, *, by: Actor) -> int:
     return sum(request_cancel(session, job_id) for job_id in session.scalars(live).all())
 
 
-def require_artefact(model: Model, version: Version) -> None:
+def require_artefact(session: Session, model: Model, version: Version) -> None:
     """A stress test needs the model itself."""
+    require_tabular(session, model)
     if version.flavour == "none":
         raise BadInput(
             f"version {version.name} of {model.name} has no artefact to stress: give it one with "

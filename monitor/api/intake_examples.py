@@ -8,7 +8,7 @@ from monitor.intake.formats import ARROW, JSON, LINES
 _TRACES = [
     {
         "trace_id": "9f1c", "event_time": "2026-03-02T08:15:00Z", "version": "v1", "score": 0.12, "prediction": "0",
-        "amount": 12.5, "channel": "app",
+        "amount": 12.5, "channel": "app", "embedding": [0.12, -0.4, 0.31],
     },
     {"trace_id": "9f1d", "event_time": "2026-03-02T08:15:01Z", "score": 0.93, "amount": 8000, "channel": "web"},
 ]  # fmt: skip

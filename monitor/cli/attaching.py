@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from sqlalchemy.orm import Session
 
-from monitor.acts.registry import attach, declare_mutable
+from monitor.acts.registry import attach, declare_mutable, require_tabular
 from monitor.artifacts import Flavour, LoadedModel, Manifest, attach_converted, attach_file, convert_sklearn, load_model
 from monitor.db.engine import database_now, transaction
 from monitor.db.registry import (
@@ -60,6 +60,7 @@ def attach_artefact(tools: Tools, name: str, request: Request, *, by: Actor) -> 
     """
     with transaction(tools.engine) as session:
         model = model_named(session, name)
+        require_tabular(session, model)
         version, now = champion(session, model), database_now(session)
         schema = schema_of(feature_schema(session, model))
         if request.mutable is not None:

@@ -204,6 +204,9 @@ def _with_scores(
     rows = history.rows
     if "label" not in rows or "score" in rows or "prediction" in rows:
         return history, history.within(history.reference), None
+    if history.schema.vectors:
+        say("no prediction is given, and no model is trained on vectors: performance needs --prediction or --score")
+        return history, history.within(history.reference), None
     from monitor.cli.default_model import train_default
 
     fit_on, judge_on = later_half(history.reference_windows)

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from monitor.cli.meaning import meaning_of
+from monitor.cli.schema_guess import vectors_of
 from monitor.db.trace_tables import RESERVED
 from monitor.drift import likely_leaks, time_proxies, unique_columns, year_columns
 from monitor.drift.reference import MIN_WINDOW_ROWS
@@ -72,7 +73,12 @@ class History:
     @property
     def sentences(self) -> list[str]:
         """What a person should know before the result."""
-        told = [f"{len(self.rows):,} rows, {len(self.schema)} features, windows of {_words(self.width)}"]
+        told = [f"{len(self.rows):,} rows, {len(self.schema.fields)} features, windows of {_words(self.width)}"]
+        told += [
+            f"{vector.name} is a vector of {vector.size:,} numbers, watched by its norm and "
+            f"{len(vector.summaries) - 1} projections"
+            for vector in self.schema.vectors
+        ]
         told += [f"{name} ignored: {why}" for name, why in self.ignored.items()]
         told += list(self.leaks.values())
         told += self.notes
@@ -110,20 +116,24 @@ def understand(
     reference, end = _reference(rows["event_time"], width, reference_until)
     within = rows[rows["event_time"].between(reference.start, reference.end, inclusive="left")]
     features = frame.loc[rows.index].drop(columns=[*set(columns.named()), *columns.drop])
-    ignored = dict.fromkeys(
-        year_columns(features, rows["event_time"]), "counts the years: it tells the date, not the world"
-    )
-    rest = features.loc[within.index].drop(columns=list(ignored))
-    ignored |= _ignored(rest, within["event_time"], reference, width)
-    features = features.drop(columns=list(ignored))
-    if features.shape[1] == 0:
+    features = features.rename(columns={name: f"{name}_" for name in features.columns if name in RESERVED})
+    found, ignored = vectors_of(features)
+    vectors = features[[vector.name for vector in found]]
+    features = features.drop(columns=[*vectors.columns, *ignored])
+    dated = year_columns(features, rows["event_time"])
+    features = features.drop(columns=list(dated))
+    timed = _ignored(features.loc[within.index], within["event_time"], reference, width)
+    features = features.drop(columns=list(timed))
+    ignored |= dict.fromkeys(dated, "counts the years: it tells the date, not the world") | timed
+    if features.shape[1] == 0 and not found:
         raise BadInput(
             "expected at least one feature beside the time, target and ignored columns: name fewer in --drop"
         )
-    features = features.rename(columns={name: f"{name}_" for name in features.columns if name in RESERVED})
-    schema = Schema.infer(features.loc[within.index])
+    known = Schema.infer(features.loc[within.index]).features if features.shape[1] else ()
+    schema = Schema(known, vectors=found)
+    summaries = schema.conform(pd.concat([features, vectors], axis=1))
     history = History(
-        rows=pd.concat([rows, schema.conform(features)], axis=1).reset_index(drop=True),
+        rows=pd.concat([rows, summaries, vectors], axis=1).reset_index(drop=True),
         schema=schema,
         task=str(meaning.task),
         positive=meaning.positive,

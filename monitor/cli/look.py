@@ -177,7 +177,7 @@ def compare(
     old = read_file(reference).drop(columns=list(names(drop)), errors="ignore")
     new = read_file(current).drop(columns=list(names(drop)), errors="ignore")
     schema = Schema.infer(old)
-    found = compare_frames(old, new, schema)
+    found = compare_frames(schema.summarised(old), schema.summarised(new), schema)
     if as_json:
         print(json.dumps(found.to_document()))
         return

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import ks_2samp
 
-from monitor.db.trace_tables import column_type
+from monitor.db.trace_tables import column_types
 from monitor.schema import Schema
 
 ALIKE = 0.1  # the largest distance of two distributions that are told to be alike
@@ -41,13 +41,13 @@ class Difference:
 
 def difference(before: Schema, after: Schema, old: pd.DataFrame, new: pd.DataFrame) -> Difference:
     """Compare the declared features with those of a file, by name, and by value where rows of both are there."""
-    added = tuple(name for name in after.names if name not in before.names)
-    removed = tuple(name for name in before.names if name not in after.names)
-    both = [name for name in before.names if name in after.names]
+    was, now = _types(before), _types(after)
+    added = tuple(name for name in now if name not in was)
+    removed = tuple(name for name in was if name not in now)
     pairs = [_rename(gone, came, before, after, old, new) for gone in removed for came in added]
     return Difference(
         added=added, removed=removed,
-        retyped=tuple(name for name in both if column_type(before[name].kind) != column_type(after[name].kind)),
+        retyped=tuple(name for name, kind in was.items() if kind != now.get(name, kind)),
         renames=tuple(_best([pair for pair in pairs if pair is not None])),
     )  # fmt: skip
 
@@ -62,10 +62,13 @@ def _best(candidates: list[Rename]) -> Iterator[Rename]:
 
 
 def _rename(gone: str, came: str, before: Schema, after: Schema, old: pd.DataFrame, new: pd.DataFrame) -> Rename | None:
-    if column_type(before[gone].kind) != column_type(after[came].kind):
+    if _types(before)[gone] != _types(after)[came]:
         return None
     names = _likeness(gone, came)
-    apart = _distance(old.get(gone), new.get(came), numeric=not before[gone].is_categorical)
+    watched = zip(_watched(before, gone), _watched(after, came), strict=True)
+    numeric = _types(before)[gone] != "text"
+    distances = [_distance(old.get(one), new.get(other), numeric=numeric) for one, other in watched]
+    apart = max((distance for distance in distances if distance is not None), default=None)
     like_names = names >= LIKE_NAMES
     if apart is None:
         return Rename(old=gone, new=came, why="their names are alike", score=names) if like_names else None
@@ -74,6 +77,16 @@ def _rename(gone: str, came: str, before: Schema, after: Schema, old: pd.DataFra
     values = f"their values lie {'alike' if apart <= ALIKE else 'near'} (distance {apart:.2f})"
     why = f"{values}, and so do their names" if like_names else values
     return Rename(old=gone, new=came, why=why, score=1 - apart + names)
+
+
+def _types(schema: Schema) -> dict[str, str]:
+    types = column_types(schema)
+    return {name: types[name] for name in schema.fields}
+
+
+def _watched(schema: Schema, name: str) -> tuple[str, ...]:
+    """A feature, or the summaries of a vector."""
+    return next((vector.summaries for vector in schema.vectors if vector.name == name), (name,))
 
 
 def _likeness(one: str, other: str) -> float:

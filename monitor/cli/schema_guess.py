@@ -9,9 +9,10 @@ import pandas as pd
 
 from monitor.db.trace_tables import RESERVED
 from monitor.drift import unique_columns
-from monitor.errors import BadInput
+from monitor.errors import BadInput, SchemaMismatch
 from monitor.intake.sources.times import parse_times
 from monitor.schema import Feature, Kind, Schema
+from monitor.vectors import MAX_SIZE, Vector, vectors_in
 
 CONFIRM = "to confirm"
 _ROWS = 2_000  # at which a column is looked at for being a time
@@ -42,18 +43,37 @@ def guess(frame: pd.DataFrame, *, drop: Iterable[str] = ()) -> Guess:
     left_out = {name: "as said" for name in drop if name in frame.columns}
     rest = frame.drop(columns=list(left_out))
     left_out |= {name: "every trace has one of this name" for name in rest.columns if name in RESERVED}
-    left_out |= {str(name): "a time" for name in rest.columns if name not in left_out and _is_time(rest[name])}
     rest = frame.drop(columns=list(left_out))
+    found, others = vectors_of(rest)
+    left_out |= others
+    rest = rest.drop(columns=[*(vector.name for vector in found), *others])
+    left_out |= {str(name): "a time" for name in rest.columns if _is_time(rest[name])}
+    rest = rest.drop(columns=[name for name in rest.columns if name in left_out])
     left_out |= dict.fromkeys(unique_columns(rest), "unique in every row: an identifier")
-    rest = frame.drop(columns=list(left_out))
-    if rest.shape[1] == 0:
+    rest = rest.drop(columns=[name for name in rest.columns if name in left_out])
+    if rest.shape[1] == 0 and not found:
         raise BadInput(f"expected features, every column was left out: {', '.join(left_out)}")
     told = [_guessed(feature, rest[feature.name]) for feature in Schema.infer(rest).features]
     return Guess(
-        schema=Schema(tuple(feature for feature, _ in told)),
-        notes={feature.name: notes for feature, notes in told},
+        schema=Schema(tuple(feature for feature, _ in told), vectors=found),
+        notes={feature.name: notes for feature, notes in told}
+        | {
+            vector.name: {"size": f"watched by its norm and {len(vector.summaries) - 1} projections"}
+            for vector in found
+        },
         left_out=left_out,
     )
+
+
+def vectors_of(frame: pd.DataFrame) -> tuple[tuple[Vector, ...], dict[str, str]]:
+    """The columns that hold vectors, and why other columns of lists hold none."""
+    odd = {}
+    for name in frame.columns:
+        try:
+            vectors_in(frame[[name]])
+        except SchemaMismatch:
+            odd[str(name)] = f"lists that are no vectors: not of 1 to {MAX_SIZE:,} numbers, always as many"
+    return vectors_in(frame.drop(columns=list(odd))), odd
 
 
 def unit_of(name: str) -> str | None:

@@ -71,17 +71,17 @@ def diff(
         before, known = schema_of(feature_schema(session, row)), _newest_rows(session, row)
         roles = [name for name in _roles(session, row) if name not in before.names]
     found = guess(frame, drop=[*look.names(drop), *roles])
-    between = difference(before, found.schema, known, frame)
+    between = difference(before, found.schema, known, found.schema.summarised(frame))
     for one in between.renames:
         print(f"renamed?  {one.old} → {one.new}: {one.why}")
     for name in between.retyped:
-        print(f"retyped   {name}: {before[name].kind} → {found.schema[name].kind}")
+        print(f"retyped   {name}: {before.kind_of(name)} → {found.schema.kind_of(name)}")
     for name in between.added:
-        print(f"added     {name}: {found.schema[name].kind}")
+        print(f"added     {name}: {found.schema.kind_of(name)}")
     for name in between.removed:
-        print(f"removed   {name}: {before[name].kind}")
+        print(f"removed   {name}: {before.kind_of(name)}")
     if not (between.added or between.removed or between.retyped):
-        print(f"{file.name} has the features of {model}, {len(before)} of them")
+        print(f"{file.name} has the features of {model}, {len(before.fields)} of them")
         return
     say(f"to declare it: holdfast schema show {model} > schema.yaml, edit, holdfast schema apply {model} schema.yaml")
 

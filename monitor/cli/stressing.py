@@ -122,7 +122,7 @@ def _order(door: Door, name: str, version: str | None, plan: str, on: str | None
         model = model_named(session, name)
         authorize(COMMAND_LINE, Action.STRESS)
         chosen = version_named(session, model, version) if version else champion(session, model)
-        require_artefact(model, chosen)
+        require_artefact(session, model, chosen)
         return Order(version_id=chosen.id, plan=plan, on=on)
 
 

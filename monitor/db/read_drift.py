@@ -1,6 +1,7 @@
 """What moved: effects of every feature over windows, and one feature's histogram against its reference."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import pandas as pd
@@ -60,6 +61,7 @@ class DriftHistory:
     runs: pd.DataFrame
     reports: tuple[ReportLink, ...]
     by_level: frozenset[str] = frozenset()  # features whose effect speaks of one level, not always of the same
+    of_vector: Mapping[str, str] = field(default_factory=dict)  # the vector that a feature is a summary of
 
     def is_empty(self) -> bool:
         return self.runs.empty
@@ -119,6 +121,7 @@ class DriftHistory:
 def drift_history(session: Session, name: str, *, last: int = 90) -> DriftHistory:
     """The newest `last` windows of the drift check, each by its newest revision."""
     model = model_named(session, name)
+    features = schema_of(feature_schema(session, model)).features
     starts = (
         select(CheckRun.starts)
         .where(CheckRun.model_id == model.id, CheckRun.kind == "drift")
@@ -139,7 +142,8 @@ def drift_history(session: Session, name: str, *, last: int = 90) -> DriftHistor
         cells=_cells(session, runs),
         runs=runs,
         reports=_reports(session, model),
-        by_level=_by_level(session, model),
+        by_level=frozenset(one.name for one in features if one.kind in (Kind.CATEGORICAL, Kind.BOOLEAN)),
+        of_vector={one.name: one.vector for one in features if one.vector is not None},
     )
 
 
@@ -160,11 +164,6 @@ def _cells(session: Session, runs: pd.DataFrame) -> pd.DataFrame:
     cells["magnitude"] = cells["magnitude"].fillna(cells["effect"].abs()).fillna(0.0)
     cells["fired"] = cells["fired"].astype(bool)
     return cells[list(COLUMNS)].sort_values(["starts", "feature"], ignore_index=True)
-
-
-def _by_level(session: Session, model: Model) -> frozenset[str]:
-    schema = schema_of(feature_schema(session, model))
-    return frozenset(feature.name for feature in schema.features if feature.kind in (Kind.CATEGORICAL, Kind.BOOLEAN))
 
 
 def _reports(session: Session, model: Model) -> tuple[ReportLink, ...]:

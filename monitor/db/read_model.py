@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from monitor.db.alerts import Alert
 from monitor.db.checks import CheckRun, Finding, WindowVerdict
 from monitor.db.read_overview import CheckSummary, Figure, newest_revisions, summary_of
-from monitor.db.registry import MONITOR_KINDS, Model, ModelSettings, Version, model_named
+from monitor.db.registry import MONITOR_KINDS, Model, ModelSettings, Version, feature_schema, model_named, schema_of
 from monitor.db.retraining import Proposal
 from monitor.db.traces import has_labels
 
@@ -158,7 +158,7 @@ def model_history(session: Session, name: str, *, last: int = 90) -> ModelHistor
         limit=baseline.get("limit"),
         windows=windows,
         marks=_marks(session, model, windows),
-        rungs=_rungs(model, champion, windows, labelled=_is_labelled(session, model, windows)),
+        rungs=_rungs(session, model, champion, windows),
         versions=tuple(_line(version) for version in versions.values()),
         checks=_checks(session, model),
         proposal_id=proposal.id if proposal else None,
@@ -203,17 +203,15 @@ def _marks(session: Session, model: Model, windows: Sequence[Judged]) -> tuple[M
     return tuple(sorted(marks, key=lambda mark: mark.at))
 
 
-def _is_labelled(session: Session, model: Model, windows: Sequence[Judged]) -> bool:
-    """Also before the first window of them is judged."""
+def _rungs(session: Session, model: Model, champion: Version | None, windows: Sequence[Judged]) -> tuple[Rung, ...]:
+    """Those that a model can stand on: with vectors there is no artefact, and so no recipe."""
     judged = model.label_watermark is not None or any(window.metric for window in windows)
-    return judged or has_labels(session, model)
-
-
-def _rungs(model: Model, champion: Version | None, windows: Sequence[Judged], *, labelled: bool) -> tuple[Rung, ...]:
+    labelled = judged or has_labels(session, model)
     artefact = champion is not None and champion.flavour != "none"
     recipe = labelled and artefact and ModelSettings.of(model).policy
+    tabular = not schema_of(feature_schema(session, model)).vectors
     name, logged = model.name, bool(windows) or model.watermark is not None
-    return (
+    rungs = (
         Rung(number=1, name="Log", stands=logged, gives="drift, data quality, prediction alerts",
              command=f"holdfast watch 'logs/*.parquet' --model {name}"),
         Rung(number=2, name="Labels", stands=labelled, gives="realised performance, and harm told from drift",
@@ -223,6 +221,7 @@ def _rungs(model: Model, champion: Version | None, windows: Sequence[Judged], *,
         Rung(number=4, name="Recipe", stands=recipe, gives="proposals, hardened candidates, gates, promotion",
              command=f"holdfast model attach {name} --factory net:build --weights w.safetensors"),
     )  # fmt: skip
+    return rungs if tabular else rungs[:2]
 
 
 def _checks(session: Session, model: Model) -> tuple[CheckSummary, ...]:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from monitor.db.checks import Campaign, CheckRun
 from monitor.db.jobs import LIVE, Job
 from monitor.db.read_campaign import WORDS, CampaignView, Level, campaign_view
-from monitor.db.registry import ModelSettings, Version, model_named
+from monitor.db.registry import ModelSettings, Version, feature_schema, model_named, schema_of
 from monitor.db.retraining import Progress
 from monitor.performance.intervals import wilson
 
@@ -79,6 +79,7 @@ class RobustnessHistory:
     candidate: CampaignView | None
     ticks: pd.DataFrame
     stream: dict[str, Any]
+    tabular: bool = True  # whether its rows hold no vectors, so that it can be attacked
 
     @property
     def headline(self) -> str:
@@ -141,6 +142,7 @@ def robustness_history(session: Session, name: str, *, last: int = 90) -> Robust
         candidate=campaign_view(*candidates[0]) if candidates else None,
         ticks=_ticks(rows, level),
         stream=_stream(session, champion),
+        tabular=not schema_of(feature_schema(session, model)).vectors,
     )
 
 

@@ -68,16 +68,22 @@ def label_table(model: Model) -> sql.Identifier:
 def columns_for(schema: Schema, before: FeatureSchema | None = None) -> dict[str, str]:
     """The trace column of each feature: its present one while its type stays, else a fresh one."""
     known: Mapping[str, str] = before.columns if before else {}
-    earlier = {feature.name: column_type(feature.kind) for feature in schema_of(before).features} if before else {}
+    earlier = column_types(schema_of(before)) if before else {}
     fresh = 1 + max((int(column[1:]) for column in known.values()), default=-1)
     columns = {}
-    for feature in schema.features:
-        if earlier.get(feature.name) == column_type(feature.kind):
-            columns[feature.name] = known[feature.name]
+    for name, kind in column_types(schema).items():
+        if earlier.get(name) == kind:
+            columns[name] = known[name]
         else:
-            columns[feature.name] = f"f{fresh}"
+            columns[name] = f"f{fresh}"
             fresh += 1
     return columns
+
+
+def column_types(schema: Schema) -> dict[str, str]:
+    """The types of the trace columns of features and vectors; PostgreSQL does not hold a vector to its size."""
+    types = {feature.name: column_type(feature.kind) for feature in schema.features}
+    return types | {vector.name: f"real[{vector.size}]" for vector in schema.vectors}
 
 
 def column_type(kind: Kind) -> str:
@@ -92,7 +98,8 @@ def create_trace_tables(session: Session, model: Model, columns: FeatureSchema) 
         SchemaMismatch: a feature has a name that every trace uses itself, such as `score`.
     """
     schema = schema_of(columns)
-    taken = [name for name in schema.names if name in RESERVED]
+    types = column_types(schema)
+    taken = [name for name in types if name in RESERVED]
     if taken:
         raise SchemaMismatch(f"expected features not named {', '.join(RESERVED)}, got {', '.join(taken)}: rename them")
     connection = driver(session)
@@ -102,9 +109,12 @@ def create_trace_tables(session: Session, model: Model, columns: FeatureSchema) 
     fixed = sql.SQL(", ").join(sql.SQL(f"{name} {kind}") for name, kind in FIXED.items())
     for statement in _MAKE:
         connection.execute(sql.SQL(statement).format(fixed=fixed, **names))
-    for feature in schema.features:
-        add = sql.SQL(f"ALTER TABLE {{}} ADD COLUMN IF NOT EXISTS {{}} {column_type(feature.kind)}")
-        connection.execute(add.format(names["trace"], sql.Identifier(columns.columns[feature.name])))
+    for name, kind in types.items():
+        add = sql.SQL(f"ALTER TABLE {{}} ADD COLUMN IF NOT EXISTS {{}} {kind}")
+        connection.execute(add.format(names["trace"], sql.Identifier(columns.columns[name])))
+    for vector in schema.vectors:  # nothing is won by packing the digits of measured numbers
+        whole = sql.SQL("ALTER TABLE {} ALTER COLUMN {} SET STORAGE EXTERNAL")
+        connection.execute(whole.format(names["trace"], sql.Identifier(columns.columns[vector.name])))
     _create_view(connection, model, columns.columns)
 
 
@@ -152,7 +162,9 @@ def ensure_partitions(session: Session, model: Model, days: Iterable[date]) -> N
         start = datetime.combine(day, time.min, UTC)
         part, whole = sql.Identifier("traces", name), sql.Identifier("traces", table)
         # a table that is attached locks less than one that is created as a partition: readers go on
-        connection.execute(sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING DEFAULTS)").format(part, whole))
+        connection.execute(
+            sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING DEFAULTS INCLUDING STORAGE)").format(part, whole)
+        )
         attach = sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})")
         connection.execute(attach.format(whole, part, start, start + timedelta(days=1)))
 

@@ -124,6 +124,9 @@ def as_table(rows: Batch, schema: Schema, columns: Mapping[str, str], weight: ND
         arrays[columns[feature.name]] = (
             pa.nulls(len(rows), kind) if column is None else pa.array(column, from_pandas=True)
         )
+    for vector in schema.vectors:
+        came = rows.vectors.get(vector.name)
+        arrays[columns[vector.name]] = pa.nulls(len(rows), pa.list_(pa.float32())) if came is None else came
     return pa.table(arrays)
 
 

@@ -153,7 +153,7 @@ class Binning:
             schema: inferred from the frame if not given.
             windows: the window of each row, shape (n,): new values come in clumps, and this tells how large ones.
         """
-        known = _with_levels(schema or Schema.infer(frame), frame)
+        known = replace(_with_levels(schema or Schema.infer(frame), frame), vectors=())  # their summaries are binned
         of = None if windows is None else np.unique(windows, return_inverse=True)[1]
         features = [fit_feature(feature, frame, known, of) for feature in known.features]
         return cls(known, with_scores(features, frame, known))

@@ -1,6 +1,6 @@
 """A reference carried over to another declaration of the features: renamed ones keep their bins and their counts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,8 +17,9 @@ from monitor.schema import Schema
 class CarryOver:
     """What of a binning goes on under another schema: the new binning, and where its features were in the old one.
 
-    A feature goes on when the new schema has it, under its own name or another (`renamed`, new name → old name), and it
-    still is a number or still a category. What the model said (`score`, `prediction`) always goes on. The bins stay.
+    A feature goes on when the new schema has it, under its own name or another (`renamed`, new name → old name), it
+    still is a number or still a category, and it is not one of those that begin `anew`. What the model said (`score`,
+    `prediction`) always goes on. The bins stay.
 
     >>> import pandas as pd
     >>> old = Binning.fit(pd.DataFrame({"amount": [1.5, 2.5, 3.5], "channel": ["app", "web", "app"]}))
@@ -32,9 +33,12 @@ class CarryOver:
     kept: tuple[int, ...]
 
     @classmethod
-    def of(cls, binning: Binning, schema: Schema, *, renamed: Mapping[str, str]) -> "CarryOver | None":
+    def of(
+        cls, binning: Binning, schema: Schema, *, renamed: Mapping[str, str], anew: Collection[str] = ()
+    ) -> "CarryOver | None":
         """None when no feature of the schema goes on."""
-        named = {renamed.get(name, name): name for name in schema.names} | {name: name for name in PREDICTIONS}
+        named = {renamed.get(name, name): name for name in schema.names if name not in anew}
+        named |= {name: name for name in PREDICTIONS}
         kept = []
         for position, before in enumerate(binning.schema.features):
             name = named.get(before.name)
@@ -43,8 +47,12 @@ class CarryOver:
         if all(binning.features[position].name in PREDICTIONS for position in kept):
             return None
         features = tuple(
-            replace(binning.schema.features[j], name=named[binning.features[j].name], formula=None) for j in kept
-        )
+            replace(
+                binning.schema.features[j], name=named[binning.features[j].name], formula=None,
+                vector=_vector_of(named[binning.features[j].name], schema),
+            )
+            for j in kept
+        )  # fmt: skip
         bins = tuple(replace(binning.features[j], name=named[binning.features[j].name]) for j in kept)
         return cls(binning=Binning(Schema(features), bins), kept=tuple(kept))
 
@@ -63,6 +71,10 @@ class CarryOver:
     def reference(self, reference: Reference) -> Reference:
         """The same windows, counted over the new binning."""
         return Reference(self.binning, reference.windows, tuple(map(self.profile, reference.profiles)))
+
+
+def _vector_of(name: str, schema: Schema) -> str | None:
+    return None if name in PREDICTIONS else schema[name].vector
 
 
 def _joint(sums: JointSums, at: Sequence[int]) -> JointSums:

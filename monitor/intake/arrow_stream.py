@@ -29,7 +29,8 @@ def read_stream(data: bytes, *, most_rows: int) -> pa.Table:
     for column in table.schema:
         if not _is_known(column.type):
             raise BadInput(
-                f"expected columns of numbers, texts, booleans or times, got {column.type} in {column.name[:100]}"
+                "expected columns of numbers, texts, booleans, times or lists of numbers, got "
+                f"{str(column.type)[:100]} in {column.name[:100]}"
             )
     table.validate(full=True)
     if sum(_decoded_bytes(column) for column in table.columns) > _MOST_DECODED:
@@ -38,6 +39,8 @@ def read_stream(data: bytes, *, most_rows: int) -> pa.Table:
 
 
 def _is_known(kind: pa.DataType) -> bool:
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return bool(pa.types.is_integer(kind.value_type) or pa.types.is_floating(kind.value_type))
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return bool(

@@ -11,7 +11,7 @@ import pandas as pd
 from monitor.db.trace_tables import RESERVED
 from monitor.errors import BadInput
 from monitor.intake.sources.times import parse_times
-from monitor.intake.validate import MOST_RAW, BadRow
+from monitor.intake.validate import MOST_RAW, BadRow, as_json
 
 FEW_BAD = 10  # rows of a part that may be bad without a doubt about the columns
 
@@ -108,7 +108,7 @@ def _faults(frame: pd.DataFrame, columns: Columns) -> dict[int, str]:
 
 def _raw(frame: pd.DataFrame, number: int) -> str:
     row = frame.loc[[number]].to_dict(orient="records")[0]
-    return json.dumps(row, default=str)[:MOST_RAW]
+    return json.dumps(row, default=as_json)[:MOST_RAW]
 
 
 def features_of(frame: pd.DataFrame, columns: Columns) -> pd.DataFrame:

@@ -70,6 +70,11 @@ class Taken:
         plain = _plain(found)
         return cls(name, plain, series)
 
+    @property
+    def values(self) -> "pa.Array | list[Any] | pd.Series[Any]":
+        """As it came."""
+        return self.plain if self._source is None else self._source
+
     @classmethod
     def absent(cls, name: str, rows: int) -> "Taken":
         return cls(name, pa.nulls(rows), None)

@@ -87,7 +87,7 @@ def ingest(
             profiled=0,
             kept=0,
             newest=None,
-            features=facts.schema.names,
+            features=facts.schema.fields,
             bad=bad,
         )
     keys = keys_of(good.trace_id.to_pylist())
@@ -108,7 +108,7 @@ def ingest(
         profiled=sum(counted.rows for counted in counts),
         kept=int((new & kept).sum()),
         newest=good.event_time.max().item().replace(tzinfo=UTC),
-        features=facts.schema.names,
+        features=facts.schema.fields,
         bad=bad,
     )
 

@@ -78,7 +78,9 @@ def without_unstored(batch: Batch, unstored: Collection[str]) -> Batch:
     kept: Mapping[str, np.ndarray | pa.Array] = {
         name: column for name, column in batch.features.items() if name not in unstored
     }
-    return batch if len(kept) == len(batch.features) else replace(batch, features=kept)
+    vectors = {name: column for name, column in batch.vectors.items() if name not in unstored}
+    same = len(kept) == len(batch.features) and len(vectors) == len(batch.vectors)
+    return batch if same else replace(batch, features=kept, vectors=vectors)
 
 
 def _hashed(value: object, key: str) -> str | None:

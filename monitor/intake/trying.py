@@ -27,9 +27,9 @@ def first_rows(origin: TraceSource, columns: Columns, schema: Schema) -> Iterato
     yield f"{piece.name}: the first {len(rows.good):,} rows can be read" + (f", {bad:,} cannot" if bad else "")
     if columns.labels_only or rows.good.empty:
         return
-    missing = [name for name in schema.names if name not in rows.good.columns]
-    if len(missing) == len(schema):
-        raise BadInput(f"expected features such as {', '.join(schema.names[:5])}, {piece.name} has none of them")
+    missing = [name for name in schema.fields if name not in rows.good.columns]
+    if len(missing) == len(schema.fields):
+        raise BadInput(f"expected features such as {', '.join(schema.fields[:5])}, {piece.name} has none of them")
     if missing:
         more = len(missing) - MOST_NAMED
         told = ", ".join(missing[:MOST_NAMED]) + (f" and {more:,} others" if more > 0 else "")

@@ -1,12 +1,15 @@
 """Which rows can be taken, and why the others cannot: the same function for every way in.
 
 Refused are rows that could not be stored, joined or placed in time. What a window's quality check measures (missing,
-unseen, out of range, infinite, not a number) is no reason to refuse a row: refusing it would hide the fault.
+unseen, out of range, infinite, not a number) is no reason to refuse a row: refusing it would hide the fault. Not so
+of a vector: nothing can be computed of one that has another size, or holds what is no finite number.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +22,7 @@ from monitor.batch import Batch, Column
 from monitor.errors import SchemaMismatch
 from monitor.intake.fields import LONGEST_ID, Reasons, Rows, Taken, class_text, frame_of, names_of, row_of
 from monitor.schema import FloatArray, Schema
+from monitor.vectors import read, summarise
 
 MOST_RAW = 65_536  # bytes of a refused row that are kept
 REQUIRED = ("trace_id", "event_time")
@@ -76,17 +80,21 @@ def validate(rows: Rows, schema: Schema, *, oldest: datetime | None, latest: dat
     told["prediction"].refuse_unstorable(reasons)
     told["entity"].refuse_unstorable(reasons, longest=LONGEST_ID)
     features, unread = _features(
-        {name: Taken.of(rows, name) for name in schema.names if name in names}, schema, reasons
+        {f.name: Taken.of(rows, f.name) for f in schema.features if f.vector is None and f.name in names},
+        schema,
+        reasons,
     )
+    vectors, summaries = _vectors(rows, names, schema, reasons)
     batch = Batch(
         trace_id=ids,
         event_time=moments,
         version=pc.fill_null(told["version"].texts(), version),
         score=score,
         prediction=told["prediction"].texts(class_text),
-        features=features,
+        features=features | summaries,
         entity=told["entity"].texts() if "entity" in names else None,
         unread=unread,
+        vectors=vectors,
     )
     return Validated(
         good=batch.where(reasons.none), positions=np.flatnonzero(reasons.none), bad=_bad_rows(rows, reasons)
@@ -138,7 +146,12 @@ def parse_event_times(column: "pd.Series[Any]") -> "pd.Series[Any]":
 
 def raw_row(rows: Rows, position: int) -> str:
     """A row as it came, as JSON where that is possible, cut to what is kept."""
-    return json.dumps(row_of(rows, position), default=str)[:MOST_RAW]
+    return json.dumps(row_of(rows, position), default=as_json)[:MOST_RAW]
+
+
+def as_json(value: object) -> object:
+    """A value that JSON does not know, as it is kept of a refused row: vectors whole, others as texts."""
+    return value.tolist() if isinstance(value, np.ndarray) else str(value)
 
 
 def _require_columns(names: list[str], schema: Schema) -> None:
@@ -146,8 +159,8 @@ def _require_columns(names: list[str], schema: Schema) -> None:
     missing = [name for name in REQUIRED if name not in names]
     if missing:
         raise SchemaMismatch(f"expected the columns {', '.join(REQUIRED)}, got {there}: map {' and '.join(missing)}")
-    if not set(schema.names) & set(names):
-        raise SchemaMismatch(f"expected features such as {', '.join(schema.names[:5])}, got {there}: map the columns")
+    if not set(schema.fields) & set(names):
+        raise SchemaMismatch(f"expected features such as {', '.join(schema.fields[:5])}, got {there}: map the columns")
 
 
 def _ids(column: Taken, reasons: Reasons) -> pa.Array:
@@ -221,6 +234,28 @@ def _features(
         if faults is not None:
             unread[name] = faults
     return features, unread
+
+
+def _vectors(
+    rows: Rows, names: list[str], schema: Schema, reasons: Reasons
+) -> tuple[dict[str, pa.Array], dict[str, Column]]:
+    """The vectors that came, and the summaries of each."""
+    vectors: dict[str, pa.Array] = {}
+    summaries: dict[str, Column] = {}
+    for vector in schema.vectors:
+        if vector.name not in names:
+            continue
+        found = read(Taken.of(rows, vector.name).values, vector.size)
+        against = np.zeros(len(rows), np.bool_)
+        against[list(found.faults)] = True
+        reasons.add(against, partial(_said, vector.name, found.faults))
+        vectors[vector.name] = found.to_arrow()
+        summaries |= zip(vector.summaries, summarise(found.rows).T.copy(), strict=True)
+    return vectors, summaries
+
+
+def _said(name: str, faults: Mapping[int, str], row: int) -> str:
+    return f"{name}: {faults[row]}"
 
 
 def _bad_rows(rows: Rows, reasons: Reasons) -> tuple[BadRow, ...]:

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from monitor.acts.freezing import is_frozen
 from monitor.acts.proposals import move, open_proposal
+from monitor.acts.registry import is_tabular
 from monitor.acts.retraining import propose
 from monitor.alerts import AlertKind
 from monitor.db.alerts import Alert
@@ -34,6 +35,8 @@ def propose_if_warranted(
     """Ask for a retraining if policy may, and the verdict is harmful or fragile."""
     judgement = known.judgement
     if alert.kind not in _KINDS or not ModelSettings.of(model).policy or version.id != model.champion_id:
+        return
+    if not is_tabular(session, model):
         return
     standing = open_proposal(session, model)
     frozen = is_frozen(session, model)
@@ -63,7 +66,7 @@ def propose_on_schedule(session: Session, model: Model, now: datetime) -> int:
     settings = ModelSettings.of(model)
     if settings.retrain_every_windows is None or model.champion_id is None or model.watermark is None:
         return 0
-    if is_frozen(session, model) or open_proposal(session, model) is not None:
+    if is_frozen(session, model) or open_proposal(session, model) is not None or not is_tabular(session, model):
         return 0
     version = session.get_one(Version, model.champion_id)
     learned = _learned_until(session, model, version)

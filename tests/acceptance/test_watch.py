@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sqlalchemy import Engine, select, text
 
@@ -62,6 +63,31 @@ def test_first_call_registers_from_the_files_and_says_what_it_understood(holdfas
         assert [feature.name for feature in features if feature.mutable] == ["amount"]
         assert reference_for(session, champion(session, model)).windows == 15
     assert "fraud" in holdfast.well("model", "list")
+
+
+@pytest.mark.parametrize("ending", ["parquet", "jsonl", "csv"])
+def test_a_column_of_lists_is_a_vector_and_is_watched_by_its_summaries(holdfast, tmp_path, engine, ending):
+    log, path = log_of(0, DAYS), tmp_path / f"log.{ending}"
+    log["face"] = np.random.default_rng(3).normal(size=(len(log), 4)).round(2).tolist()
+    if ending == "parquet":
+        log.to_parquet(path)
+    elif ending == "jsonl":
+        log.to_json(path, orient="records", lines=True, date_format="iso")
+    else:
+        log.to_csv(path, index=False)
+    answer = holdfast("watch", path, "--model", "fraud", *FLAGS, "--id", "id", "--once")
+    assert "face is a vector of 4 numbers, watched by its norm and 4 projections" in answer.err
+    assert f"{path.name}: {DAYS * 100:,} new rows, 0 known, 0 quarantined" in answer.err
+    with transaction(engine) as session:
+        model = model_named(session, "fraud")
+        normal = reference_for(session, champion(session, model)).document
+        stored = session.scalars(text("SELECT face FROM traces.fraud ORDER BY event_time, trace_id LIMIT 1")).one()
+        counted = session.scalar(text('SELECT count("face.p4") FROM traces.fraud'))
+    assert [one["name"] for one in normal["binning"]["features"] if one["name"].startswith("face")] == [
+        "face.norm", "face.p1", "face.p2", "face.p3", "face.p4",
+    ]  # fmt: skip
+    assert stored == pytest.approx(log.sort_values(["ts", "id"])["face"].iloc[0])
+    assert counted == DAYS * 100
 
 
 def test_later_calls_need_the_name_only_and_take_in_new_rows_only(holdfast, tmp_path, engine):

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from sqlalchemy import Engine, select
 
+from monitor.acts.schema_files import read_schema, write_schema
+from monitor.acts.schemas import evolve_schema
 from monitor.db.alerts import Alert, Outbox, Route
 from monitor.db.checks import WindowVerdict
 from monitor.db.engine import database_now, transaction
@@ -14,12 +16,14 @@ from monitor.db.retraining import Proposal
 from monitor.jobs.raise_alerts import judge
 from monitor.performance.verdict import ADVICE, Verdict
 from tests.streams import (
+    OWNER,
     REFERENCE_DAYS,
     World,
     drain_checks,
     label_days,
     register,
     rows_of,
+    schema,
     serve_days,
     tools_for,
     window,
@@ -90,6 +94,18 @@ def test_a_frozen_model_is_watched_but_nothing_is_proposed(engine: Engine, tmp_p
     register(engine, world)
     with transaction(engine) as session:
         model_named(session, "fraud").frozen = True
+    serve_days(engine, world, REFERENCE_DAYS, REFERENCE_DAYS + 2)
+    drain_checks(tools_for(engine, tmp_path))
+    assert [alert.cause for alert in rows_of(engine, Alert)] == ["performance"]
+    assert rows_of(engine, Proposal) == []
+
+
+def test_harm_to_a_model_with_vectors_is_paged_and_nothing_is_proposed(engine: Engine, tmp_path: Path):
+    world = World(flip=REFERENCE_DAYS)
+    register(engine, world)
+    with transaction(engine) as session:
+        declared = read_schema(write_schema(schema()) + "vectors: {face: {size: 4}}")
+        evolve_schema(session, model_named(session, "fraud"), declared, by=OWNER, now=database_now(session))
     serve_days(engine, world, REFERENCE_DAYS, REFERENCE_DAYS + 2)
     drain_checks(tools_for(engine, tmp_path))
     assert [alert.cause for alert in rows_of(engine, Alert)] == ["performance"]

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from sqlalchemy import Engine, text
@@ -25,6 +26,7 @@ from monitor.client.transport import Http
 from monitor.db.engine import database_now, transaction
 from monitor.db.registry import model_named
 from monitor.db.traces import read_traces
+from monitor.vectors import Vector
 from monitor.windows import Window
 from tests.integration.test_intake import DAY, add_model, profile
 from tests.integration.test_intake_http import ROOT
@@ -63,7 +65,7 @@ class House:
 @pytest.fixture
 def house(engine: Engine, tmp_path: Path, free_port: int) -> House:
     with transaction(engine) as session, unguarded(session):
-        add_model(session)
+        add_model(session, vectors=(Vector(name="face", size=3),))
         _, secret = create_token(session, name="shop", roles=["producer"], by=ROOT, now=database_now(session))
     return House(engine, tmp_path / "artifacts", free_port, secret)
 
@@ -82,8 +84,9 @@ def all_is_settled(told: Counters) -> bool:
 def test_what_is_logged_and_labelled_is_in_the_table_with_its_types(house):
     with house.served(), house.logger() as logger:
         first = logger.log(
-            {"amount": 12.5, "channel": "app"}, event_time=DAY, version="v1", score=0.25, prediction=True
-        )
+            {"amount": 12.5, "channel": "app", "face": np.array([3, 0, 4], np.float32)}, event_time=DAY, version="v1",
+            score=0.25, prediction=True,
+        )  # fmt: skip
         second = logger.log({"amount": float("nan"), "channel": None})
         logger.label(first, True)
         assert logger.flush(20)
@@ -94,6 +97,7 @@ def test_what_is_logged_and_labelled_is_in_the_table_with_its_types(house):
     assert rows.loc[first, "event_time"] == DAY
     assert abs(rows.loc[second, "event_time"] - datetime.now(UTC)) < timedelta(minutes=1)
     assert pd.isna(rows.loc[second, "amount"])
+    assert rows.loc[first, "face.norm"] == 5.0
     assert (logger.counters.accepted, logger.counters.quarantined) == (3, 0)
     with transaction(house.engine) as session:
         counted = profile(session, model_named(session, "fraud"))

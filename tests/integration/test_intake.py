@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -20,6 +21,7 @@ from monitor.intake.ingest import advance_watermark, ingest
 from monitor.intake.labels import ingest_labels
 from monitor.intake.sampling import keep
 from monitor.schema import Schema
+from monitor.vectors import Vector
 from monitor.windows import Window
 from tests.unguarded import unguarded
 
@@ -44,8 +46,8 @@ FRAME = rows()
 BINNING = Binning.fit(FRAME[["amount", "channel"]])
 
 
-def add_model(session: Session, **settings: object) -> Model:
-    schema = Schema.infer(FRAME[["amount", "channel"]])
+def add_model(session: Session, *, vectors: tuple[Vector, ...] = (), **settings: object) -> Model:
+    schema = replace(Schema.infer(FRAME[["amount", "channel"]]), vectors=vectors)
     document = ModelSettings(**settings).to_document()
     model = Model(name="fraud", owner="ann", task="classification", settings=document)
     session.add(model)

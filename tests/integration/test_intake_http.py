@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import orjson
 import pandas as pd
 import pyarrow as pa
@@ -35,6 +36,7 @@ from monitor.db.tokens import token_named
 from monitor.db.traces import read_traces
 from monitor.governance import Actor, Role
 from monitor.intake.formats import ARROW, JSON, LINES
+from monitor.vectors import Vector, summarise
 from monitor.windows import Window
 from tests.integration.test_intake import FRAME, MARCH, add_model, profile, rows
 from tests.unguarded import unguarded
@@ -82,15 +84,19 @@ def as_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [row | {"event_time": row["event_time"].isoformat()} for row in frame.to_dict("records")]
 
 
-def as_arrow(frame: pd.DataFrame, *, compression: str | None = None) -> bytes:
+def as_arrow(frame: pd.DataFrame, *, compression: str | None = None, face: pa.DataType | None = None) -> bytes:
     table = pa.Table.from_pandas(frame, preserve_index=False)
+    if face is not None:
+        table = table.set_column(table.column_names.index("face"), "face", pa.array(frame["face"], face))
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as writer:
         writer.write_table(table)
     return bytes(sink.getvalue())
 
 
-ROWS = as_rows(FRAME)
+FACE = Vector(name="face", size=3)
+FACES = FRAME.assign(face=[[i / 4, -1.5, 0.25] if i % 10 else None for i in range(len(FRAME))])
+ROWS = as_rows(FACES)
 
 
 @contextmanager
@@ -98,7 +104,7 @@ def open_intake(
     engine: Engine, folder: Path, admission: Admission | None = None, storing: Storing | None = None
 ) -> Iterator[Sender]:
     with transaction(engine) as session, unguarded(session):
-        add_model(session)
+        add_model(session, vectors=(FACE,))
         _, secret = create_token(session, name="shop", roles=["producer"], by=ROOT, now=database_now(session))
     with served(engine, folder, admission=admission, storing=storing) as url:
         yield Sender(url, secret)
@@ -115,15 +121,22 @@ def stored(engine: Engine) -> pd.DataFrame:
         return read_traces(session, model_named(session, "fraud"), MARCH)
 
 
+def stored_vectors(engine: Engine) -> list[list[float] | None]:
+    with transaction(engine) as session:
+        return list(session.scalars(text("SELECT face FROM traces.fraud ORDER BY event_time")))
+
+
 BODIES = {
     "json": (orjson.dumps(ROWS), JSON, None),
     "json in an object": (orjson.dumps({"rows": ROWS}), JSON, None),
     "lines": (b"\n".join(map(orjson.dumps, ROWS)), LINES, None),
     "lines, gzip": (gzip.compress(b"\r\n".join(map(orjson.dumps, ROWS)) + b"\n"), LINES, "gzip"),
     "json, zstd": (bytes(pa.compress(orjson.dumps(ROWS), "zstd", asbytes=True)), JSON, "zstd"),
-    "arrow": (as_arrow(FRAME), ARROW, None),
-    "arrow, gzip": (gzip.compress(as_arrow(FRAME)), ARROW, "gzip"),
-    "arrow with dictionaries": (as_arrow(FRAME.astype({"channel": "category"})), ARROW, None),
+    "arrow": (as_arrow(FACES), ARROW, None),
+    "arrow, gzip": (gzip.compress(as_arrow(FACES)), ARROW, "gzip"),
+    "arrow with dictionaries": (as_arrow(FACES.astype({"channel": "category"})), ARROW, None),
+    "arrow with lists of one size": (as_arrow(FACES, face=pa.list_(pa.float32(), 3)), ARROW, None),
+    "arrow with large lists": (as_arrow(FACES, face=pa.large_list(pa.float64())), ARROW, None),
 }
 
 
@@ -138,6 +151,10 @@ def test_every_way_in_stores_the_same_rows_and_counts(engine, sender, way):
         check_dtype=False,
     )  # fmt: skip
     assert (found["event_time"] == FRAME["event_time"]).all()
+    vectors, numbers = FACES["face"], np.stack(FACES["face"].dropna()).astype(np.float32)
+    assert stored_vectors(engine) == [face if i % 10 else None for i, face in enumerate(vectors)]
+    np.testing.assert_allclose(found.loc[vectors.notna(), list(FACE.summaries)], summarise(numbers), rtol=1e-12)
+    assert found.loc[vectors.isna(), list(FACE.summaries)].isna().all(axis=None)
     again = sender.send(body, kind=kind, encoding=encoding)
     assert (again.document["accepted"], again.document["duplicate"]) == (0, 200)
     with transaction(engine) as session:
@@ -182,6 +199,13 @@ ODD = {
     "a very long text": ({"channel": "x" * 9_000}, "channel: expected at most 8,192 characters"),
     "an infinite score": ({"score": math.inf}, "score: expected a finite number"),
     "an integer of 10,000 digits": ({"amount": "digits"}, None),
+    "no vector": ({"face": None}, None),
+    "a vector that is too short": ({"face": [1, 2]}, "face: expected 3 numbers, got 2"),
+    "a vector with NaN": ({"face": [1, math.nan, 3]}, "face: expected finite numbers up to 3.4e38, got nan in place 2"),
+    "a vector with a hole": ({"face": [1, None, 3]}, "face: expected finite numbers"),
+    "a vector of texts": ({"face": ["1", "2", "3"]}, "face: expected finite numbers, got '1' in place 1"),
+    "one number for a vector": ({"face": 17}, "face: expected a list of 3 numbers, got 17"),
+    "a vector with an integer of 10,000 digits": ({"face": ["digits", 2, 3]}, "face: expected finite numbers"),
 }
 
 
@@ -217,9 +241,10 @@ def test_lines_that_are_no_rows_wait_in_quarantine_as_they_came(engine, sender):
     assert raw[0] == "{broken"
 
 
-def test_fields_that_no_feature_has_are_named_and_left_out(sender):
-    answer = sender.send(orjson.dumps([ROWS[0] | {"colour": "red"}]))
-    assert answer.document["ignored"] == ["colour"]
+def test_fields_that_no_feature_has_are_named_and_left_out_and_so_are_summaries(engine, sender):
+    answer = sender.send(orjson.dumps([ROWS[1] | {"colour": "red", "face.norm": 17.0}]))
+    assert answer.document["ignored"] == ["colour", "face.norm"]
+    assert stored(engine)["face.norm"].tolist() == pytest.approx([math.hypot(0.25, 1.5, 0.25)], rel=1e-4)
 
 
 REFUSED = {
@@ -367,7 +392,7 @@ _VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     max_leaves=5,
 )
-_NAMES = st.sampled_from(["trace_id", "event_time", "amount", "channel", "version", "score", "prediction", "colour"])
+_NAMES = st.sampled_from(["trace_id", "event_time", "amount", "channel", "version", "score", "prediction", "face"])
 _GARBAGE = st.lists(st.dictionaries(_NAMES, _VALUES, max_size=8) | _VALUES, max_size=5)
 
 

@@ -25,6 +25,7 @@ from monitor.intake.ingest import advance_watermark, ingest
 from monitor.intake.labels import ingest_labels
 from monitor.intake.receive import take_traces
 from monitor.jobs import retain
+from monitor.vectors import Vector
 from tests.commands import Commands
 from tests.governed import tools_for
 from tests.integration.test_intake import DAY, FRAME, MARCH, add_model, profile
@@ -62,6 +63,25 @@ def test_a_hashed_category_keeps_its_groups_and_not_its_names(session, model, fo
     assert not set(read["channel"]) & {"app", "web"}
     assert pd.factorize(read["channel"])[0].tolist() == pd.factorize(FRAME["channel"])[0].tolist()
     assert len(settings.hash_key) == 32
+
+
+def test_an_unstored_vector_is_watched_by_what_does_not_give_it_back(session):
+    with unguarded(session):
+        wide, short = Vector(name="wide", size=9), Vector(name="short", size=8)
+        model = add_model(session, vectors=(wide, short))
+    settings = configure(session, model, unstored=["wide", "short"])
+    assert settings.unstored == sorted(["wide", "short", *short.summaries])
+    vectors = np.random.default_rng(0).normal(size=(len(FRAME), 17))
+    ingest(session, model, FRAME.assign(wide=vectors[:, :9].tolist(), short=vectors[:, 9:].tolist()))
+    assert session.execute(text("SELECT count(wide), count(short) FROM traces.fraud")).one() == (0, 0)
+    read = read_traces(session, model, MARCH)
+    assert read[list(wide.summaries)].notna().all(axis=None)
+    assert read[list(short.summaries)].isna().all(axis=None)
+    refused = FRAME[:1].assign(trace_id="x", wide=[[12345.5] * 8], short=[[12345.5] * 8])
+    ingest(session, model, refused)
+    assert "12345" not in session.scalars(select(Quarantined.raw)).one()
+    with pytest.raises(BadInput, match="expected categories to hash, got the vector wide"):
+        configure(session, model, hashed=["wide"])
 
 
 def test_refused_rows_are_hashed_before_they_wait_for_a_person(session, model):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -80,6 +81,34 @@ def test_a_schema_is_shown_edited_and_applied(holdfast: Commands, tmp_path: Path
     holdfast.well("source", "pull", "fraud", "more")
     said = holdfast.well("watch", "--model", "fraud", "--once")
     assert "Healthy in every window shown" in said
+
+
+def test_a_vector_is_guessed_compared_and_declared(holdfast: Commands, tmp_path: Path):
+    log, rng = log_of(16, 18), np.random.default_rng(0)
+    log["face"], log["tags"] = rng.normal(size=(len(log), 12)).tolist(), [[1.0] * (1 + i % 2) for i in range(len(log))]
+    log.to_parquet(tmp_path / "faces.parquet")
+    printed = holdfast.well("schema", "infer", tmp_path / "faces.parquet", "--drop", "y,id,score")
+    assert "# left out: tags (lists that are no vectors: not of 1 to 4,096 numbers, always as many)" in printed
+    assert "vectors:\n  face:\n    size: 12  # watched by its norm and 8 projections\n" in printed
+    drop = ("--drop", "tags")
+    assert holdfast.well("schema", "diff", "fraud", tmp_path / "faces.parquet", *drop).splitlines() == [
+        "added     face: vector of 12 numbers"
+    ]
+    file = tmp_path / "schema.yaml"
+    file.write_text(holdfast.well("schema", "show", "fraud") + "vectors:\n  face:\n    size: 12\n")
+    holdfast.well("schema", "apply", "fraud", file, "--yes")
+    assert holdfast.well("schema", "show", "fraud").endswith(file.read_text().partition("\n")[2])
+    flags = ("--time", "ts", "--id", "id", "--score", "score", "--target", "y", *drop)
+    holdfast.well("source", "add", "fraud", "faces", tmp_path / "faces.parquet", *flags)
+    holdfast.well("source", "pull", "fraud", "faces")
+    log.rename(columns={"face": "portrait"}).to_parquet(tmp_path / "portraits.parquet")
+    lines = holdfast.well("schema", "diff", "fraud", tmp_path / "portraits.parquet", *drop).splitlines()
+    assert lines[0] == "renamed?  face → portrait: their values lie alike (distance 0.00)"
+    log.assign(face=log["face"].map(lambda face: face[:6])).to_parquet(tmp_path / "small.parquet")
+    lines = holdfast.well("schema", "diff", "fraud", tmp_path / "small.parquet", *drop).splitlines()
+    assert lines == ["retyped   face: vector of 12 numbers → vector of 6 numbers"]
+    refused = holdfast("stress", "fraud")
+    assert (refused.code, "fraud has vectors, which stress tests" in refused.err) == (2, True)
 
 
 def test_a_column_of_one_value_or_none_is_guessed_without_bounds_it_does_not_show(holdfast: Commands, tmp_path: Path):

@@ -9,11 +9,17 @@ from sqlalchemy import Engine, select, text
 from sqlalchemy.orm import Session
 
 from monitor.acts.baselines import accept_baseline
+from monitor.acts.privacy import configure_privacy
+from monitor.acts.registry import attach, register_version
+from monitor.acts.requests import request_retraining
 from monitor.acts.schema_files import DeclaredSchema, read_schema, write_schema
 from monitor.acts.schemas import Evolution, evolution_of, evolve_schema
 from monitor.acts.segments import declare_segment
+from monitor.acts.stress import order_stress_test
+from monitor.artifacts import Flavour, Manifest
 from monitor.db.audit import entries
 from monitor.db.engine import database_now, transaction
+from monitor.db.read_model import model_history
 from monitor.db.registry import (
     FeatureSchema,
     ModelSettings,
@@ -29,6 +35,7 @@ from monitor.drift import Reference as Normal
 from monitor.errors import BadInput, NotAllowed, NotEnoughData, StaleDecision
 from monitor.governance import Actor
 from monitor.intake.ingest import advance_watermark, ingest
+from monitor.vectors import summarise
 from tests.streams import (
     OWNER,
     REFERENCE_DAYS,
@@ -254,13 +261,143 @@ def test_it_is_on_record_and_needs_somebody_who_may(watched: Engine):
         ("features: {x: {kind: numeric, colour: red}}", "schema features.x.colour"),
         ("features: {x: {kind: categorical, levels: [yes, no]}}", 'write "yes" in quotes'),
         ("features: {score: {kind: numeric}}", "expected features not named"),
-        ("features: {}", "schema features"),
+        ("features: {}", "expected at least one feature"),
+        ("features: {x: {kind: numeric}}\nvectors: {v: {size: 0}}", "a size of v from 1 to 4,096"),
+        ("features: {v.norm: {kind: numeric}}\nvectors: {v: {size: 3}}", "summary of the vector v; rename it"),
+        ("vectors: {v: {size: 3, renamed_from: amount}}", "renamed from amount, age, channel, got amount"),
         ("- a", "schema file"),
     ],
 )
 def test_what_cannot_be_declared_is_refused(watched: Engine, declared: str, message: str):
     with pytest.raises(BadInput, match=message):
         evolve(watched, declared)
+
+
+WITH_FACE = """
+features:
+  amount: {kind: numeric}
+  age: {kind: numeric}
+  channel: {kind: categorical, levels: [app, web, shop]}
+vectors:
+  face: {size: 12}
+"""
+
+
+def serve_faces(engine: Engine, first: int, last: int, *, name: str = "face", size: int = 12, mean: float = 0) -> None:
+    """Days with a vector of standard normal numbers around a mean."""
+    days = []
+    for number in range(first, last):
+        day = World().day(number).drop(columns=["label"])
+        faces = np.random.default_rng(number).normal(mean, 1.0, (len(day), size))
+        days.append(day.assign(**{name: list(faces)}))
+    with transaction(engine) as session:
+        model = model_named(session, "fraud")
+        ingest(session, model, pd.concat(days, ignore_index=True), source="test")
+        advance_watermark(session, model, window(last - 1).end)
+
+
+def test_an_added_vector_is_stored_from_now_on_and_watched_once_a_baseline_has_it(watched: Engine, tmp_path: Path):
+    assert evolve(watched, WITH_FACE).sentences[0] == (
+        "face (vector of 12 numbers) is new: column f12; it is watched once a baseline is accepted whose windows have "
+        "it: holdfast baseline accept fraud"
+    )
+    first = REFERENCE_DAYS + 4
+    serve_faces(watched, first, first + 20)
+    drain_checks(tools_for(watched, tmp_path))
+    with transaction(watched) as session:
+        _accept(session, last=20)
+        stored = session.scalars(text("SELECT face FROM traces.fraud ORDER BY event_time DESC LIMIT 1")).one()
+        summary = session.scalars(text('SELECT "face.p1" FROM traces.fraud ORDER BY event_time DESC LIMIT 1')).one()
+        kept = "SELECT DISTINCT attstorage FROM pg_attribute WHERE attname = 'f12' AND attrelid > 16384"
+        assert session.scalars(text(kept)).all() == ["e"]
+    assert summary == summarise(np.array([stored], np.float32))[0, 1]
+    serve_faces(watched, first + 20, first + 22, mean=1.0)
+    drain_checks(tools_for(watched, tmp_path))
+    culprits = runs_of(watched, "drift")[-1].document["culprits"]
+    assert culprits
+    assert {name.partition(".")[0] for name in culprits} == {"face"}
+
+
+@pytest.fixture
+def faces(watched: Engine, tmp_path: Path) -> Engine:
+    """The model with a vector that a baseline has."""
+    evolve(watched, WITH_FACE)
+    serve_faces(watched, REFERENCE_DAYS + 4, REFERENCE_DAYS + 24)
+    drain_checks(tools_for(watched, tmp_path))
+    with transaction(watched) as session:
+        _accept(session, last=20)
+    return watched
+
+
+def test_a_renamed_vector_goes_on_with_its_summaries(faces: Engine, tmp_path: Path):
+    found = evolve(faces, WITH_FACE.replace("face: {size: 12}", "photo: {size: 12, renamed_from: face}"))
+    assert found.sentences == (
+        "face is photo now: its column f12, its history and its counts stay; rows must call it photo from now on",
+        "the reference of v1 goes on over 13 of 13 features; its drift stream starts afresh",
+    )
+    first = REFERENCE_DAYS + 24
+    serve_faces(faces, first, first + 2, name="photo", mean=1.0)
+    drain_checks(tools_for(faces, tmp_path))
+    assert {name.partition(".")[0] for name in runs_of(faces, "drift")[-1].document["culprits"]} == {"photo"}
+
+
+def test_a_vector_of_another_size_begins_anew(faces: Engine):
+    found = evolve(faces, WITH_FACE.replace("12", "6"))
+    assert found.sentences == (
+        "face was vector of 12 numbers and is vector of 6 numbers: a new column f20, whose history begins now; it is "
+        "watched once a baseline is accepted whose windows have it: holdfast baseline accept fraud",
+        "the reference of v1 goes on over 4 of 13 features; its drift stream starts afresh",
+    )
+    assert set(found.retyped) == {"face", "face.norm", *(f"face.p{k}" for k in range(1, 7))}
+    assert found.removed == ("face.p7", "face.p8")
+    serve_faces(faces, REFERENCE_DAYS + 24, REFERENCE_DAYS + 25, size=6)
+    with transaction(faces) as session:
+        sizes = session.execute(text("SELECT cardinality(face), count(*) FROM traces.fraud GROUP BY 1 ORDER BY 1"))
+        assert sizes.all() == [(6, 200), (None, 28 * 200 + 24 * 200)]
+
+
+def test_a_removed_vector_goes_with_its_summaries(faces: Engine):
+    found = evolve(faces, WITH_FACE.partition("vectors:")[0])
+    assert found.sentences == (
+        "face is no longer taken in, shown or watched; its column f12 stays",
+        "the reference of v1 goes on over 4 of 13 features; its drift stream starts afresh",
+    )
+    with transaction(faces) as session:
+        shown = session.execute(text("SELECT * FROM traces.fraud LIMIT 1")).keys()
+    assert not [name for name in shown if name.startswith("face")]
+
+
+def test_vectors_are_neither_stressed_nor_retrained_on(faces: Engine):
+    with transaction(faces) as session:
+        model = model_named(session, "fraud")
+        version, now = champion(session, model), database_now(session)
+        manifest = Manifest(flavour=Flavour.TORCH, feature_schema=schema().to_document(), task="classification")
+        for act in (
+            lambda: order_stress_test(session, model, version, by=OWNER, now=now),
+            lambda: request_retraining(session, model, by=OWNER, reason="it is due", now=now),
+            lambda: attach(session, version, manifest, by=OWNER, now=now),
+            lambda: register_version(session, model, manifest=manifest, by=OWNER, now=now),
+        ):
+            with pytest.raises(BadInput, match="fraud has vectors, which stress tests and retraining cannot work on"):
+                act()
+        assert [rung.name for rung in model_history(session, "fraud").rungs] == ["Log", "Labels"]
+
+
+def test_a_model_with_an_artefact_takes_no_vectors(engine: Engine):
+    manifest = Manifest(flavour=Flavour.TORCH, feature_schema=schema().to_document(), task="classification")
+    register(engine, World(), served=False, manifest=manifest)
+    with pytest.raises(BadInput, match="no vector in fraud, whose version v1 has an artefact"):
+        evolve(engine, WITH_FACE)
+
+
+def test_what_was_not_stored_or_hashed_stays_so_under_a_new_name(watched: Engine):
+    with transaction(watched) as session:
+        model = model_named(session, "fraud")
+        configure_privacy(session, model, unstored=["amount"], hashed=["channel"], by=OWNER, now=database_now(session))
+    evolve(watched, EVOLVED.replace("channel: {kind: categorical", "way: {kind: categorical, renamed_from: channel"))
+    with transaction(watched) as session:
+        settings = ModelSettings.of(model_named(session, "fraud"))
+        assert (settings.unstored, settings.hashed) == (["eur"], ["way"])
 
 
 def test_a_feature_with_a_segment_cannot_go_before_it(watched: Engine):

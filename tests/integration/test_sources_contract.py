@@ -12,6 +12,7 @@ import pandas as pd
 import psycopg
 import pytest
 
+from monitor import vectors
 from monitor.db.engine import libpq_url
 from monitor.db.scratch import scratch_database
 from monitor.errors import BadInput, Unavailable
@@ -41,7 +42,10 @@ def rows(first: int, last: int) -> pd.DataFrame:
     """Rows [first, last); the cursor of a table stands still for seven rows at a time."""
     numbers = range(first, last)
     times = [f"2026-01-01T00:00:{n // 7:02}+00:00" for n in numbers]
-    return pd.DataFrame({"id": [f"r{n:04}" for n in numbers], "ts": times, "changed": [n // 7 for n in numbers]})
+    return pd.DataFrame(
+        {"id": [f"r{n:04}" for n in numbers], "ts": times, "changed": [n // 7 for n in numbers],
+         "face": [[n / 4, -1.5] for n in numbers]}
+    )  # fmt: skip
 
 
 def _growing(path: Path, written: Callable[[pd.DataFrame, bool], str]) -> Case:
@@ -72,16 +76,19 @@ def _files(tmp_path: Path, location: str, ending: str) -> Case:
     return Case(kind="files", location=location, settings={}, add=add, vanish=lambda: system.rm(folder, recursive=True))
 
 
-def _sql(url: str, connect: Callable[[], Any], vanish: Callable[[], None], mark: str, **settings: str) -> Case:
+def _sql(
+    url: str, connect: Callable[[], Any], vanish: Callable[[], None], mark: str, face: str, **settings: str
+) -> Case:
     with connect() as connection:
-        connection.execute("CREATE TABLE log (id text, ts text, changed integer)")
+        connection.execute(f"CREATE TABLE log (id text, ts text, changed integer, face {face})")
 
     def add(frame: pd.DataFrame) -> None:
         if frame.empty:
             return
         with connect() as connection:
-            values = ", ".join(f"({', '.join([mark] * 3)})" for _ in range(len(frame)))
-            connection.execute(f"INSERT INTO log VALUES {values}", [v for row in frame.values.tolist() for v in row])
+            values = ", ".join(f"({', '.join([mark] * 4)})" for _ in range(len(frame)))
+            told = frame if face == "real[]" else frame.assign(face=frame["face"].map(json.dumps))
+            connection.execute(f"INSERT INTO log VALUES {values}", [v for row in told.values.tolist() for v in row])
             connection.commit()
 
     return Case(kind="sql", location=url, settings={"cursor": "changed", **settings}, add=add, vanish=vanish)
@@ -106,7 +113,7 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
         case "sqlite":
             path = tmp_path / "log.db"
             connect = lambda: sqlite3.connect(path)  # noqa: E731
-            yield _sql(f"sqlite:///{path}", connect, path.unlink, "?", table="log")
+            yield _sql(f"sqlite:///{path}", connect, path.unlink, "?", "text", table="log")
         case kind:
             with scratch_database(request.getfixturevalue("server_url")) as url:
                 connect = lambda: psycopg.connect(libpq_url(url))  # noqa: E731
@@ -116,7 +123,7 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
                         connection.execute("DROP TABLE log")
 
                 read = {"table": "public.log"} if kind == "postgresql" else {"query": "SELECT *, ':a' FROM log;"}
-                yield _sql(url, connect, drop, "%s", **read)
+                yield _sql(url, connect, drop, "%s", "real[]", **read)
 
 
 @pytest.fixture(autouse=True)
@@ -172,6 +179,14 @@ def test_rows_that_are_added_are_read_on(case: Case):
 def test_nothing_new_gives_nothing(case: Case):
     case.add(rows(0, 0))
     assert read(case.open(), {}) == []
+
+
+def test_a_vector_comes_as_one(case: Case):
+    case.add(rows(0, 9))
+    frames = [part.frame for piece in case.open().pieces() for part in piece.parts(None)]
+    assert [vectors.read(frame["face"], 2).rows.tolist() for frame in frames] == [
+        [[int(name[1:]) / 4, -1.5] for name in frame["id"]] for frame in frames
+    ]
 
 
 def test_what_went_away_is_told(case: Case):

@@ -45,6 +45,7 @@ VALUES = [
     (Decimal("12.50"), 12.5), (Decimal("1e400"), math.inf), (Fraction(1, 4), 0.25), (torch.tensor(2.5), 2.5),
     (date(2026, 3, 2), "2026-03-02"), (datetime(2026, 3, 2, 8, tzinfo=UTC), "2026-03-02T08:00:00+00:00"),
     (timedelta(minutes=2), 120.0), (Colour.RED, "red"), (uuid.UUID(int=5), str(uuid.UUID(int=5))), (b"app", "app"),
+    (np.array([0.5, -0.25], np.float32), [0.5, -0.25]), (torch.tensor([0.5]), [0.5]),
     ({"deep": np.int8(1)}, {"deep": 1}), (frozenset({7}), [7]), ((1, 2), [1, 2]),
 ]  # fmt: skip
 

@@ -42,6 +42,11 @@ def test_every_kind_of_file_gives_the_same_rows(tmp_path, ending):
     assert read["channel"].isna().tolist() == [False, False, True]
 
 
+def test_an_index_that_was_written_with_the_rows_does_not_matter(tmp_path):
+    pd.concat([FRAME, FRAME]).to_parquet(tmp_path / "twice.parquet")
+    assert read_file(tmp_path / "twice.parquet").index.tolist() == [0, 1, 2, 3, 4, 5]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -219,6 +224,9 @@ def test_wide_rows_come_in_smaller_parts(tmp_path):
     pd.DataFrame({f"c{i}": [0.0] * 6_000 for i in range(500)}).to_parquet(tmp_path / "wide.parquet")
     (file,) = FileSource(str(tmp_path / "wide.parquet")).pieces()
     assert [len(part.frame) for part in file.parts(None)] == [5_000, 1_000]
+    pd.DataFrame({"face": [[0.0] * 1_000] * 3_000}).to_parquet(tmp_path / "vectors.parquet")
+    (file,) = FileSource(str(tmp_path / "vectors.parquet")).pieces()
+    assert [len(part.frame) for part in file.parts(None)] == [2_500, 500]
 
 
 def test_a_pattern_without_files_is_said(tmp_path):

@@ -160,7 +160,8 @@ class _File:
         """
         with self._told(), self._open() as handle:
             if self.ending == ".parquet":
-                return pd.read_parquet(handle)
+                frame = pd.read_parquet(handle)
+                return frame.set_axis(range(len(frame)), axis=0)  # an index that was written may repeat itself
             separator = _SEPARATORS[self.ending]
             if not separator:
                 return pd.read_json(handle, lines=True, convert_dates=False, dtype=False)
@@ -201,7 +202,7 @@ class _File:
             while group < file.num_row_groups and first + file.metadata.row_group(group).num_rows <= mark["rows"]:
                 first, group = first + file.metadata.row_group(group).num_rows, group + 1
             groups = range(group, file.num_row_groups)
-            for batch in file.iter_batches(rows_of_a_part(len(file.schema_arrow)), row_groups=list(groups)):
+            for batch in file.iter_batches(rows_of_a_part(_values_a_row(file)), row_groups=list(groups)):
                 frame = pa.Table.from_batches([batch]).to_pandas().set_axis(range(first, first + len(batch)), axis=0)
                 first += len(batch)
                 frame = frame[frame.index >= mark["rows"]]
@@ -243,6 +244,13 @@ class _File:
             raise Unavailable(f"expected {self.name}, it went away while it was read") from error
         except _UNREADABLE as error:
             raise BadInput(f"expected {ending[1:]} in {self.name}, it cannot be read: {error}") from error
+
+
+def _values_a_row(file: parquet.ParquetFile) -> int:
+    """How many values a row holds, with those of its lists."""
+    groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
+    values = sum(group.column(j).num_values for group in groups for j in range(group.num_columns))
+    return int(values // max(1, file.metadata.num_rows))
 
 
 def _local() -> Any:

@@ -22,7 +22,7 @@ from monitor.db.engine import CONNECT_TIMEOUT_SECONDS
 from monitor.errors import BadInput, Unavailable
 from monitor.intake.columns import Columns
 from monitor.intake.sources.addresses import check_address, resolved, without_secrets
-from monitor.intake.sources.contract import Part, Secret, rows_of_a_part
+from monitor.intake.sources.contract import LEAST_ROWS, Part, Secret, rows_of_a_part
 
 MOST_TIES = 10_000  # rows with the newest cursor value that a bookmark remembers one by one
 STATEMENT_SECONDS = 300
@@ -173,7 +173,7 @@ class _Table:
         place, ties = (_Place(cursor=known) if mark else None), _Ties(known, taken)
         with self.source.connected() as connection:
             there = self.source.columns(connection)
-            most = rows_of_a_part(len(there))
+            most = min(LEAST_ROWS, rows_of_a_part(len(there)))  # until a row shows how much there is in one
             while rows := connection.execute(self.source.page(place, rows=most)).all():
                 fresh = []
                 for row in rows:
@@ -186,6 +186,14 @@ class _Table:
                     yield Part(frame=_frame(fresh, there), mark=ties.to_mark())
                 if len(rows) < most:
                     return
+                most = rows_of_a_part(sum(map(_values, rows[0])))
+
+
+def _values(value: Any) -> int:
+    """How many values there are in one: a list, also one that came as text, is as many as it has numbers."""
+    if isinstance(value, str) and value.startswith("["):
+        return value.count(",") + 1
+    return len(value) if isinstance(value, list | tuple) else 1
 
 
 class _Ties:
