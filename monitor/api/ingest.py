@@ -12,7 +12,7 @@ A request may be sent again at any time: a row that is known counts as a duplica
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
@@ -33,14 +33,16 @@ from monitor.db.engine import transaction
 from monitor.db.registry import model_named
 from monitor.errors import NotAllowed, TooLarge, Unavailable
 from monitor.governance.roles import Action, Actor, authorize
-from monitor.intake.formats import ENCODINGS, MOST_BYTES, TYPES, Received, inflate, read
+from monitor.intake.formats import ENCODINGS, MOST_BYTES, TYPES, inflate, read
 from monitor.intake.receive import Taken, take_request_labels, take_traces
 
 routes = APIRouter(prefix="/models/{name}", tags=["intake"])
 BODY_SECONDS = 30.0  # a body takes longer only from a caller that holds the room on purpose
 MOST_TOLD = 100  # refused rows that an answer spells out
 Name = Annotated[str, Path(description="the model's name")]
-Take = Callable[[Session, str, Received], Taken]
+Body = TypeVar("Body")
+Read = Callable[[bytes, str], Body]  # of an unpacked body and its type
+Take = Callable[[Session, str, Body], Taken]
 
 
 class RefusedRow(BaseModel):
@@ -67,26 +69,29 @@ class UnknownType(NotAllowed):
 @routes.post("/traces", response_model=Accepted, openapi_extra=examples.TRACES, responses=examples.REFUSALS)
 async def send_traces(name: Name, request: Request) -> Response:
     """Send traces: an object a row, with `trace_id`, `event_time`, features, and `version`, `score`, `prediction`."""
-    return await _receive(request, name, take_traces)
+    return await receive(request, name, read, take_traces)
 
 
 @routes.post("/labels", response_model=Accepted, openapi_extra=examples.LABELS, responses=examples.REFUSALS)
 async def send_labels(name: Name, request: Request) -> Response:
     """Send labels: one object a row with `trace_id`, `label`, and perhaps `label_time`; a changed one is a revision."""
-    return await _receive(request, name, take_request_labels)
+    return await receive(request, name, read, take_request_labels)
 
 
-async def _receive(request: Request, name: str, take: Take) -> Response:
+async def receive(request: Request, name: str, read: Read[Body], take: Take[Body]) -> Response:
+    """Store a body that is read so, within the bounds of intake."""
     admission: Admission = request.app.state.admission
     engine: Engine = request.app.state.engine
     try:
         kind, encoding = _type_of(request.headers), _encoding_of(request.headers)
         with admission.room_for(_declared(request.headers)):
-            actor = await admission.ask(lambda: _sender(request, engine, name))
+            actor = await admission.ask(lambda: sender(request, engine, name))
             admission.count(actor.id)
             async with asyncio.timeout(BODY_SECONDS):
                 body = await _body(request)
-            taken = await admission.store(lambda: _store(engine, name, body, kind, encoding, take))
+            taken = await admission.store(
+                lambda: _store(engine, name, lambda: read(inflate(body, encoding), kind), take)
+            )
     except Busy as error:
         return problem(429 if isinstance(error, TooOften) else 503, str(error), retry_after=error.retry_after)
     except TooLarge as error:
@@ -146,7 +151,7 @@ async def _body(request: Request) -> bytes:
     return bytes(read_so_far)
 
 
-def _sender(request: Request, engine: Engine, name: str) -> Actor:
+def sender(request: Request, engine: Engine, name: str) -> Actor:
     """Who sends; refused before a byte of the body is read.
 
     Raises:
@@ -154,7 +159,7 @@ def _sender(request: Request, engine: Engine, name: str) -> Actor:
         NotAllowed: it may not send traces, or is for another model alone.
         NotFound: there is no such model.
     """
-    with _database():
+    with database():
         actor = actor_of(request, engine)
         if actor is None:
             raise NotSignedIn("expected `Authorization: Bearer TOKEN`: `holdfast token create NAME producer` makes one")
@@ -166,9 +171,9 @@ def _sender(request: Request, engine: Engine, name: str) -> Actor:
     return actor
 
 
-def _store(engine: Engine, name: str, body: bytes, kind: str, encoding: str, take: Take) -> Taken:
-    received = read(inflate(body, encoding), kind)
-    with _database(), transaction(engine) as session:
+def _store(engine: Engine, name: str, read: Callable[[], Body], take: Take[Body]) -> Taken:
+    received = read()
+    with database(), transaction(engine) as session:
         return take(session, name, received)
 
 
@@ -183,7 +188,7 @@ _PASSING = (
 
 
 @contextmanager
-def _database() -> Iterator[None]:
+def database() -> Iterator[None]:
     """Faults of the database as what a caller can do about them.
 
     Raises:

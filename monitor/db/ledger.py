@@ -5,9 +5,7 @@ the table refuses a repeat; the rows then go in by the other way, which says whi
 of the key: two batches with rows in common wait for each other and cannot deadlock.
 """
 
-import hashlib
 import struct
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -16,7 +14,7 @@ from psycopg import Connection, adapters, errors, sql
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
-Keys = NDArray[np.uint8]  # (n, 16): the 128-bit key of each row's id
+from monitor.batch import Keys
 
 _RECORD = np.dtype([("fields", ">i2"), ("of_time", ">i4"), ("time", ">i8"), ("of_id", ">i4"), ("id", "V16")])
 _BEGIN, _END = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
@@ -31,12 +29,6 @@ _ENTER = (
 )
 
 
-def keys_of(trace_ids: Iterable[str]) -> Keys:
-    """The 128-bit key of each id, shape (n, 16): BLAKE2b, so that nobody can find two ids with one key."""
-    digests = [hashlib.blake2b(trace_id.encode(), digest_size=16).digest() for trace_id in trace_ids]
-    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)
-
-
 def enter(
     connection: "Connection[Any]", ledger: sql.Composable, times: NDArray[np.datetime64], keys: Keys
 ) -> NDArray[np.bool_]:
@@ -44,7 +36,7 @@ def enter(
 
     Args:
         times: event times in UTC at microseconds, shape (n,).
-        keys: see `keys_of`.
+        keys: see `monitor.batch.keys_of`.
 
     Returns:
         Which rows were new, shape (n,): of a row that is repeated within the batch the first.

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from psycopg import sql
 from sqlalchemy.orm import Session
 
-from monitor.batch import Batch, BoolArray
+from monitor.batch import Batch, BoolArray, Keys, keys_of
 from monitor.db.bulk import copy_in, copy_out, driver, to_frame
-from monitor.db.ledger import Keys, enter, keys_of
+from monitor.db.ledger import enter
 from monitor.db.registry import Model, feature_schema, schema_of
 from monitor.db.trace_tables import (
     ENTITY,
@@ -74,7 +74,7 @@ def append(
 
     Args:
         columns: the trace column of each feature.
-        keys: `monitor.db.ledger.keys_of` the ids, where they are known already.
+        keys: `monitor.batch.keys_of` the ids, where they are known already.
         kept: which rows the sampling chose, shape (n,).
         weight: 1 / the probability with which each was, shape (n,); 1 by default.
 

@@ -14,8 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from monitor.batch import Batch, BoolArray
-from monitor.db.ledger import Keys
+from monitor.batch import Batch, BoolArray, Keys
 from monitor.drift.profile import Binning, Profile
 from monitor.errors import BadInput
 from monitor.schema import FloatArray, Schema
@@ -81,9 +80,9 @@ def keep(keys: Keys, probability: FloatArray) -> tuple[BoolArray, FloatArray]:
     """Which rows to keep, each with its own probability in (0, 1], and the weights 1/p, shapes (n,).
 
     Args:
-        keys: see `monitor.db.ledger.keys_of`.
+        keys: see `monitor.batch.keys_of`.
 
-    >>> from monitor.db.ledger import keys_of
+    >>> from monitor.batch import keys_of
     >>> mask, weight = keep(keys_of(["t1", "t2", "t3", "t4"]), np.full(4, 0.5))
     >>> mask.tolist(), weight.tolist()
     ([False, False, False, True], [2.0, 2.0, 2.0, 2.0])
