@@ -91,15 +91,18 @@ _COUNTS = (
     '{"trace_id": "9f1d", "event_time": "2026-03-02T08:15:01Z", "amount": 8000, "channel": "web"}\n'
 )
 PLAN: dict[int | str, dict[str, Any]] = {
+    **{status: REFUSALS[status] for status in (401, 403, 404, 409, 429, 503)},
     200: {"description": "the plan", "content": {JSON: {"example": _PLAN}}},
     304: {"description": "`If-None-Match` names the plan that holds"},
-} | {status: REFUSALS[status] for status in (401, 403, 404, 409, 429, 503)}
+}
 PROFILES = {
     "requestBody": {"required": True, "content": {LINES: {"schema": {"type": "string"}, "example": _COUNTS}}},
     "parameters": TRACES["parameters"],
 }
 COUNT_REFUSALS: dict[int | str, dict[str, Any]] = {
     **REFUSALS,
-    409: REFUSALS[409] | {"description": "the model is retired, the plan is not the present one, or rows are wanted"},
-    422: REFUSALS[422] | {"description": "the counts, the sample and the rows do not agree"},
-}
+    409: {
+        **REFUSALS[409], "description": "the model is retired, the plan is not the present one, or rows are wanted"
+    },
+    422: {**REFUSALS[422], "description": "the counts, the sample and the rows do not agree"},
+}  # fmt: skip

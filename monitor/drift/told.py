@@ -40,7 +40,10 @@ def told_profile(data: bytes, binning: Binning, rows: int) -> Profile:
     monitor.errors.BadInput: expected counts of 4 rows, got 3
     """
     _require_size(data, told_size(binning))
-    profile = Profile.from_bytes(data, binning)
+    try:
+        profile = Profile.from_bytes(data, binning)
+    except (ValueError, OverflowError) as error:  # a name that is no text, a number of rows that is none
+        raise BadInput(f"expected the bytes of a profile: {error}") from error
     if profile.rows != rows:
         raise BadInput(f"expected counts of {rows:,} rows, got {profile.rows:,}")
     for j, bins in enumerate(binning.features):

@@ -75,7 +75,7 @@ class IntakePlan:
         """
         made = {known: Binning.from_document(told) for known, told in document["binnings"].items()}
         binnings: dict[str | None, Binning] = {name: made[known] for name, known in document["binning_of"].items()}
-        if (others := document["binning_of_others"]) is not None:
+        if (others := document.get("binning_of_others")) is not None:
             binnings[None] = made[others]
         return cls(
             stamp=document["stamp"],
@@ -84,7 +84,7 @@ class IntakePlan:
             binnings=binnings,
             tick=timedelta(seconds=document["tick_seconds"]),
             sampling=SamplingPlan(**document["sampling"]),
-            oldest=None if document["oldest"] is None else datetime.fromisoformat(document["oldest"]),
+            oldest=datetime.fromisoformat(document["oldest"]) if document.get("oldest") else None,
             ahead=timedelta(seconds=document["ahead_seconds"]),
             hashed=tuple(document["hashed"]),
             why_rows=document["why_rows"],
