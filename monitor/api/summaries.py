@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from starlette.responses import Response
 
 from monitor.api import intake_examples as examples
-from monitor.api.admission import Admission, Busy
+from monitor.api.admission import Admission, Busy, TooOften
 from monitor.api.ingest import Accepted, Name, UnknownType, database, receive, sender
 from monitor.api.problems import problem
 from monitor.db.engine import transaction
@@ -23,18 +23,19 @@ routes = APIRouter(prefix="/models/{name}", tags=["intake"])
 
 @routes.get("/intake", responses=examples.PLAN)
 async def read_intake(name: Name, request: Request) -> Response:
-    """How rows are counted and chosen: schema, bins, ticks, sampling. `ETag` is its stamp; 304 while that holds."""
+    """How rows are counted and chosen: schema, bins, ticks, sampling. 304 while `If-None-Match` names its `ETag`."""
     admission: Admission = request.app.state.admission
     engine: Engine = request.app.state.engine
     try:
-        actor = await admission.ask(lambda: sender(request, engine, name))
-        admission.count(actor.id)
-        plan = await admission.ask(lambda: _plan(engine, name))
+        with admission.room_for(0):
+            actor = await admission.ask(lambda: sender(request, engine, name))
+            admission.count(actor.id)
+            plan = await admission.ask(lambda: _plan(engine, name))
     except Busy as error:
-        return problem(429, str(error), retry_after=error.retry_after)
+        return problem(429 if isinstance(error, TooOften) else 503, str(error), retry_after=error.retry_after)
     except Unavailable as error:
         return problem(503, str(error), retry_after=1)
-    tag = {"ETag": f'"{plan.stamp}"'}
+    tag = {"ETag": f'"{"-".join([plan.stamp, *(f"{start.timestamp():.0f}" for start in plan.usual)])}"'}
     if request.headers.get("if-none-match") == tag["ETag"]:
         return Response(status_code=304, headers=tag)
     return Response(await admission.ask(lambda: _text(plan)), media_type="application/json", headers=tag)

@@ -7,7 +7,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +16,6 @@ from urllib.parse import quote
 
 from monitor.client.counters import Counters, Notices
 from monitor.client.courier import Clock, Courier
-from monitor.client.lines import trace_line
 from monitor.client.mailbox import Mailbox
 from monitor.client.summaries import Summaries
 from monitor.client.traced import Outcome, outcome_of, tracing
@@ -130,19 +129,10 @@ class TraceLogger:
         By the function that the server refuses rows by. Nothing speaks against a row while the schema is not there (see
         `ready`). It takes about a millisecond, and logs nothing.
         """
-        plan = self._courier.summaries.plan if self._courier.summaries is not None else None
-        if plan is None:
+        if (summaries := self._courier.summaries) is None:
             return ()
-        try:
-            from monitor.intake.checking import reasons_against
-
-            now = self._clock.time()
-            line = trace_line(
-                features, "checked", now if event_time is None else event_time, version, score, prediction
-            )
-            return reasons_against(line, plan, now=datetime.fromtimestamp(now, UTC))
-        except Exception as error:  # no mapping, or a value that nothing can be made of
-            return (f"expected a mapping of features to values ({type(error).__name__})",)
+        at = self._clock.time() if event_time is None else event_time
+        return summaries.against((features, "checked", at, version, score, prediction))
 
     def ready(self, timeout: float = 10.0) -> bool:
         """Wait until `check` knows the schema; False in time-out, or without `checks` and `profiles`."""

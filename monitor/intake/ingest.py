@@ -89,7 +89,7 @@ def ingest(
         )
     keys = keys_of(good.trace_id.to_pylist())
     chances = probabilities(
-        good, plan_of(settings), facts.schema, width=settings.width, usual=_usual(session, model, facts)
+        good, plan_of(settings), facts.schema, width=settings.width, usual=usual_of(session, model, facts)
     )
     kept, weight = keep(keys, chances)
     stored = without_unstored(good, settings.unstored)
@@ -192,7 +192,7 @@ def plan_of(settings: ModelSettings) -> SamplingPlan:
     )  # fmt: skip
 
 
-def _usual(session: Session, model: Model, facts: Facts) -> Usual:
+def usual_of(session: Session, model: Model, facts: Facts) -> Usual:
     """What was counted of the serving version in the windows before one; looked up once a window and process."""
     version = facts.versions.get(facts.serving(model))
     binning = facts.binnings.get(version, facts.binnings.get(None))

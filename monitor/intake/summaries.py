@@ -5,6 +5,7 @@ sample is validated and chosen again, counts have to agree with each other and w
 not is refused as a whole, and the producer sends the rows themselves, which is always right.
 """
 
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,15 +24,16 @@ from monitor.errors import BadInput, StaleDecision, TooLarge
 from monitor.governance.audit_chain import canonical_json, sha256
 from monitor.intake.facts import Facts, facts_of
 from monitor.intake.formats import MOST_INFLATED
-from monitor.intake.ingest import AHEAD, latest_time, plan_of, register_versions
+from monitor.intake.ingest import AHEAD, latest_time, plan_of, register_versions, usual_of
 from monitor.intake.parts import ORIGIN
 from monitor.intake.plan import IntakePlan
 from monitor.intake.privacy import without_unstored
 from monitor.intake.receive import Taken, advance, open_model, store_rows, unknown_fields
-from monitor.intake.sampling import LEAST, keep, probabilities, uniforms
+from monitor.intake.sampling import Usual, keep, least_rates, probabilities, uniforms
 from monitor.intake.told import Told
 from monitor.intake.validate import validate
 from monitor.schema import FloatArray
+from monitor.windows import floor_to_grid
 
 
 class StalePlan(StaleDecision):
@@ -54,7 +56,13 @@ def read_plan(session: Session, name: str) -> IntakePlan:
         StaleDecision: it is retired.
     """
     model = open_model(session, name)
-    return intake_plan(model, facts_of(session, model)[0])
+    facts, now = facts_of(session, model)
+    plan = intake_plan(model, facts)
+    if plan.sampling.rows is None or plan.why_rows:
+        return plan
+    usual = usual_of(session, model, facts)
+    under_way = {floor_to_grid(moment, plan.width) for moment in (now, model.watermark or now)}
+    return replace(plan, usual={start: usual(start) for start in sorted(under_way)})
 
 
 def intake_plan(model: Model, facts: Facts) -> IntakePlan:
@@ -63,8 +71,8 @@ def intake_plan(model: Model, facts: Facts) -> IntakePlan:
     names = {version: name for name, version in facts.versions.items()}
     serving, sampling = facts.serving(model), plan_of(settings)
     decides: list[Any] = [
-        model.id, *map(str, facts.stamp), serving, settings.tick.total_seconds(), sampling.rate, sampling.rows,
-        sampling.surprise, settings.hashed,
+        model.id, *map(str, facts.stamp), serving, settings.tick.total_seconds(), settings.width.total_seconds(),
+        asdict(sampling), settings.hashed,
     ]  # fmt: skip
     return IntakePlan(
         stamp=sha256(canonical_json(decides))[:16],
@@ -72,6 +80,7 @@ def intake_plan(model: Model, facts: Facts) -> IntakePlan:
         serving=serving,
         binnings={names[known] if known is not None else None: made for known, made in facts.binnings.items()},
         tick=settings.tick,
+        width=settings.width,
         sampling=sampling,
         oldest=model.oldest_kept,
         ahead=AHEAD,
@@ -99,7 +108,7 @@ def take_summary(session: Session, name: str, told: Told) -> Taken:
         raise RowsWanted(plan.why_rows)
     _require_in_time(told, model, now)
     profiles = _profiles(told, plan)
-    sample = _sample(told, plan, model, now)
+    sample = _sample(told, plan, model, now, usual_of(session, model, facts))
     if not {part.version for part in told.parts} <= set(facts.versions):
         named = sorted({part.version for part in told.parts})
         facts, too_many = register_versions(session, model, named, now)
@@ -132,9 +141,7 @@ def _why_rows(settings: ModelSettings, facts: Facts) -> str:
         return "the model has no reference yet, so that there are no bins to count over"
     if settings.hashed:
         return f"of {', '.join(settings.hashed)} keyed hashes are counted, and the server alone has the key"
-    if settings.sampling_rows is not None:
-        return "a number of rows a window is kept, which the server chooses by the windows before"
-    if settings.sampling_rate == 1:
+    if plan_of(settings).keeps_all:
         return "every row is kept: `holdfast sample MODEL --rate .05` keeps one in twenty"
     return ""
 
@@ -169,17 +176,17 @@ def _profiles(told: Told, plan: IntakePlan) -> list[Profile]:
     return found
 
 
-def _sample(told: Told, plan: IntakePlan, model: Model, now: datetime) -> tuple[Batch, FloatArray] | None:
+def _sample(told: Told, plan: IntakePlan, model: Model, now: datetime, usual: Usual) -> tuple[Batch, FloatArray] | None:
     """The kept rows, and the weight of each, both as if all rows had come; None where none is kept.
 
     Raises:
-        RowsWanted: one of them cannot be stored.
-        BadInput: they are others than those which the sampling chooses.
+        RowsWanted: one of them cannot be stored, or they are others than those which the sampling chooses.
+        BadInput: one is not among the rows that are counted.
     """
-    due = _due(told.keys, plan)
+    due = _due(told.keys, told.times, plan, usual)
     if not len(told.sample.positions):
         if due:
-            raise BadInput(f"expected the {due:,} rows that the sampling keeps, got none")
+            raise RowsWanted(f"expected the {due:,} rows that the sampling keeps, got none: send them as they are")
         return None
     latest = latest_time(model, now)
     found = validate(told.sample.rows, plan.schema, oldest=model.oldest_kept, latest=latest, version=plan.serving)
@@ -193,15 +200,15 @@ def _sample(told: Told, plan: IntakePlan, model: Model, now: datetime) -> tuple[
     names = zip(_names(keys, rows.event_time), rows.version.to_pylist(), strict=True)
     if any(versions.pop(name, None) != version for name, version in names):
         raise BadInput("expected a sample of the rows that are counted, each once, got another row")
-    kept, weight = keep(keys, probabilities(rows, plan.sampling, plan.schema, width=plan.tick, usual=lambda _: None))
-    if not kept.all() or _due(keys, plan) < due:
-        raise BadInput("expected the rows that the sampling keeps, got others")
+    kept, weight = keep(keys, probabilities(rows, plan.sampling, plan.schema, width=plan.width, usual=usual))
+    if not kept.all() or _due(keys, rows.event_time, plan, usual) < due:
+        raise RowsWanted("expected the rows that the sampling keeps, got others: send these rows as they are")
     return rows, weight
 
 
-def _due(keys: Keys, plan: IntakePlan) -> int:
+def _due(keys: Keys, times: NDArray[np.datetime64], plan: IntakePlan, usual: Usual) -> int:
     """How many rows their ids alone choose; others are kept for what they hold."""
-    return int((uniforms(keys) < max(plan.sampling.rate, LEAST)).sum())
+    return int((uniforms(keys) < least_rates(times, plan.sampling, width=plan.width, usual=usual)).sum())
 
 
 def _names(keys: Keys, times: NDArray[np.datetime64]) -> list[tuple[bytes, int]]:

@@ -30,6 +30,9 @@ def summarise(lines: Sequence[bytes], plan: IntakePlan, *, now: datetime) -> byt
     """The body for lines of traces, each with its end; None where they have to travel as they are.
 
     They do where the plan says so, where a row is there twice, and where the counts would take more room than they do.
+
+    Raises:
+        UnknownWindow: which rows are kept follows windows that the plan says nothing of.
     """
     if plan.why_rows or len(lines) < LEAST_ROWS:
         return None
@@ -47,7 +50,7 @@ def summarise(lines: Sequence[bytes], plan: IntakePlan, *, now: datetime) -> byt
     cut = list(parts(good, plan.tick))
     if len(good) < LEAST_ROWS * len(cut):
         return None
-    chances = probabilities(good, plan.sampling, plan.schema, width=plan.tick, usual=lambda _: None)
+    chances = probabilities(good, plan.sampling, plan.schema, width=plan.width, usual=plan.before)
     kept, _ = keep(keys_of(ids), chances)
     head = {"stamp": plan.stamp, "sample": int(kept.sum()), "parts": [_part(*part, plan) for part in cut]}
     refused = np.setdiff1d(np.arange(len(lines)), at)

@@ -3,7 +3,11 @@
 import base64
 import json
 import math
+import os
 import random
+import subprocess
+import sys
+import zlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -261,7 +265,6 @@ def test_a_plan_that_holds_no_more_is_refused_by_name(house):
     [
         ({"sampling_rate": 1.0}, "every row is kept"),
         ({"hashed": ["channel"], "hash_key": "k"}, "keyed hashes"),
-        ({"sampling_rows": 100}, "a number of rows a window"),
     ],
 )
 def test_where_counts_will_not_do_rows_travel_as_they_are_and_one_sentence_says_why(house, caplog, settings, why):
@@ -269,6 +272,28 @@ def test_where_counts_will_not_do_rows_travel_as_they_are_and_one_sentence_says_
     logger = house.log(ROWS, profiles=True)
     assert (logger.counters.profiled, logger.counters.accepted) == (0, len(ROWS))
     assert sum(why in record.message for record in caplog.records) == 1
+
+
+@pytest.mark.parametrize("by", ["", "channel"])
+def test_where_a_number_of_rows_a_window_is_kept_the_windows_before_decide_as_for_rows(house, by):
+    day = {"sampling_rate": 1.0, "sampling_rows": 5, "sampling_by": by, "window_seconds": 86_400, "tick_seconds": None}
+    house.set(**day)
+    history, first = ROWS[:400], DAY + timedelta(days=14)
+    today = [row | {"event_time": first + timedelta(minutes=i)} for i, row in enumerate(ROWS[400:])]
+    found = []
+    for profiles in (False, True):
+        house.log(history)
+        house.log(today[:1])  # stream time is in the window now: the plan says what came before it
+        logger = house.log(today[1:], profiles=profiles)
+        assert logger.counters.profiled == (199 if profiles else 0)
+        found.append(({at: profile.rows for at, profile in house.counted().items()}, house.kept()))
+        elsewhere = house.log([row | {"event_time": first - timedelta(hours=1)} for row in today], profiles=profiles)
+        assert (elsewhere.counters.profiled, elsewhere.counters.accepted) == (0, len(today))  # of a window that is over
+        emptied(house)
+    (plain, kept), (counted, kept_of_counted) = found
+    assert kept.loc[kept["event_time"] > first, "weight"].max() > 3
+    pd.testing.assert_frame_equal(kept_of_counted, kept)
+    assert counted == plain
 
 
 def test_without_a_reference_rows_travel_as_they_are(house, caplog):
@@ -376,8 +401,6 @@ def test_counts_that_no_rows_could_give_are_refused_as_a_whole(house):
 
 
 def test_counts_that_unpack_to_gigabytes_are_not_unpacked(house):
-    import zlib
-
     body = summarise(as_lines(ROWS), house.plan(), now=NOW)
     head, lines = head_of(body)
     counts = base64.b64decode(head["parts"][0]["counts"])[:28]
@@ -429,9 +452,33 @@ def test_nothing_speaks_against_a_row_while_the_schema_is_not_there(house):
         assert logger.check({"amount": "x"}) == ()
 
 
-def test_where_numpy_is_not_installed_rows_travel_as_they_are(house, monkeypatch, caplog):
-    import sys
+FORKS = """
+import os, sys, time
+from monitor.client import TraceLogger
 
+logger = TraceLogger(sys.argv[1], "fraud", sys.argv[2], profiles=True, batch_rows=100, flush_seconds=0.2)
+while "pandas" not in sys.modules:
+    time.sleep(0.001)
+child = os.fork()  # while the parent's thread is in the middle of importing
+for i in range(100):
+    logger.log({"amount": 1.0, "channel": "app"}, event_time=float(sys.argv[3]), version="v1")
+done = logger.ready(60) and logger.flush(60) and logger.counters.profiled == 100
+if child == 0:
+    os._exit(0 if done else 1)
+sys.exit(0 if done and os.waitpid(child, 0)[1] == 0 else 1)
+"""
+
+
+def test_a_process_that_forks_while_the_packages_are_imported_counts_in_both(house):
+    told = subprocess.run(
+        [sys.executable, "-c", FORKS, house.url, house.token, str(DAY.timestamp())],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}, timeout=200, check=False,
+    )  # fmt: skip
+    assert told.returncode == 0
+    assert sum(profile.rows for profile in house.counted().values()) == 200
+
+
+def test_where_numpy_is_not_installed_rows_travel_as_they_are(house, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "monitor.intake.plan", None)
     logger = house.log(ROWS[:100], profiles=True)
     assert (logger.counters.profiled, logger.counters.accepted) == (0, 100)
