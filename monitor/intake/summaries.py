@@ -116,7 +116,7 @@ def take_summary(session: Session, name: str, told: Told) -> Taken:
             raise RowsWanted(f"expected versions that are known, got {min(too_many)}: {model.name} has too many")
     new = enter_rows(session, model, told.times, told.keys)
     if new.any() and not new.all():
-        raise RowsWanted(f"expected rows that are all new, {int((~new).sum()):,} were known: send them as they are")
+        raise RowsWanted(f"expected rows that are all new, {int((~new).sum()):,} were known: send these as they are")
     if new.all():
         if sample is not None:
             stored = without_unstored(sample[0], ModelSettings.of(model).unstored)
@@ -163,8 +163,6 @@ def _profiles(told: Told, plan: IntakePlan) -> list[Profile]:
     """
     if sum(told_size(plan.binning_of(part.version)) for part in told.parts) > MOST_INFLATED:
         raise TooLarge(f"expected at most {MOST_INFLATED:,} bytes of counts, got more: send fewer rows at once")
-    if len(set(_names(told.keys, told.times))) < len(told.times):
-        raise BadInput("expected every row once, got one twice: send repeated rows as they are")
     tick, found = np.timedelta64(plan.tick), []
     for number, (part, start) in enumerate(zip(told.parts, told.starts, strict=True)):
         binning, times = plan.binning_of(part.version), told.times[told.part_of == number]

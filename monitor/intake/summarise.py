@@ -29,7 +29,7 @@ LEAST_ROWS = 25  # of a part, on average: the counts of fewer take as much room 
 def summarise(lines: Sequence[bytes], plan: IntakePlan, *, now: datetime) -> bytes | None:
     """The body for lines of traces, each with its end; None where they have to travel as they are.
 
-    They do where the plan says so, where a row is there twice, and where the counts would take more room than they do.
+    They do where the plan says so, and where the counts would take more room than they do.
 
     Raises:
         UnknownWindow: which rows are kept follows windows that the plan says nothing of.
@@ -44,14 +44,11 @@ def summarise(lines: Sequence[bytes], plan: IntakePlan, *, now: datetime) -> byt
     except HoldfastError:  # no row could be good, or there are too many: the server says what to do
         return None
     good, at = found.good, np.asarray(received.positions)[found.positions]
-    ids = good.trace_id.to_pylist()
-    if len(set(zip(ids, good.event_time.tolist(), strict=True))) < len(good):
-        return None
     cut = list(parts(good, plan.tick))
     if len(good) < LEAST_ROWS * len(cut):
         return None
     chances = probabilities(good, plan.sampling, plan.schema, width=plan.width, usual=plan.before)
-    kept, _ = keep(keys_of(ids), chances)
+    kept, _ = keep(keys_of(good.trace_id.to_pylist()), chances)
     head = {"stamp": plan.stamp, "sample": int(kept.sum()), "parts": [_part(*part, plan) for part in cut]}
     refused = np.setdiff1d(np.arange(len(lines)), at)
     return _line(head) + b"".join(lines[i] for i in [*at[kept], *refused])

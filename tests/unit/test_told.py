@@ -1,5 +1,7 @@
 """Counts from outside: what rows could give is taken, whatever they held; what none could give is not."""
 
+import tracemalloc
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -99,3 +101,13 @@ def test_what_no_rows_could_give_is_refused(what):
 def test_bytes_that_are_no_profile_are_refused(data):
     with pytest.raises(BadInput, match="expected"):
         told_profile(data, BINNING, 500)
+
+
+def test_bytes_that_unpack_to_more_than_a_profile_has_are_not_unpacked():
+    bomb = PROFILE.to_bytes()[:28] + zlib.compress(bytes(2**28), 1)
+    tracemalloc.start()
+    with pytest.raises(BadInput, match="another size"):
+        told_profile(bomb, BINNING, 500)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**24
