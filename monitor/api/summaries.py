@@ -45,9 +45,10 @@ async def read_intake(name: Name, request: Request) -> Response:
 async def send_profiles(name: Name, request: Request) -> Response:
     """Send a batch as counts of all its rows and a sample of them, as `TraceLogger(profiles=True)` does.
 
-    Lines of JSON: the head, as many rows as its `sample` says, and rows that are to go to quarantine. All of it is
-    stored or nothing. A problem of type `urn:holdfast:stale-plan` asks to read `…/intake` anew and to count again; one
-    of type `urn:holdfast:rows-wanted`, or whatever is wrong with the counts, to send the rows to `…/traces`.
+    Lines of JSON: the head, as many rows as its `sample` says, and rows that are to go to quarantine (positions in the
+    answer are theirs). All of it is stored or nothing. A problem of type `urn:holdfast:stale-plan` asks to read
+    `…/intake` anew and to count again; one of type `urn:holdfast:rows-wanted`, or whatever is wrong with the counts, to
+    send the rows to `…/traces`.
     """
     return await receive(request, name, _told, take_summary)
 
