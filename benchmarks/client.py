@@ -6,6 +6,8 @@ The API runs as a process of its own over an embedded PostgreSQL; in the outage 
 """
 
 import argparse
+import gzip
+import json
 import os
 import random
 import socket
@@ -15,7 +17,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,16 +26,22 @@ from typing import Any
 
 from benchmarks.output import Goal, report
 from benchmarks.replay import MODEL, made_history
+from monitor.acts.sampling import configure_sampling
 from monitor.acts.tokens import create_token
 from monitor.cli.actor import COMMAND_LINE
 from monitor.cli.backtest import model_settings
 from monitor.cli.enroll import Enrolment, enroll
 from monitor.client import TraceLogger
+from monitor.client.lines import trace_line
+from monitor.client.transport import Answer, Http
 from monitor.db import embedded
 from monitor.db.engine import database_now, make_engine, transaction
 from monitor.db.registry import model_named
 from monitor.db.scratch import scratch_database
 from monitor.db.traces import read_traces
+from monitor.intake.formats import LINES
+from monitor.intake.plan import IntakePlan
+from monitor.intake.summarise import summarise
 from monitor.settings import Settings
 from monitor.windows import Window
 
@@ -123,10 +131,12 @@ def made_rows(count: int, seed: int) -> list[dict[str, Any]]:
     ]
 
 
-def microseconds(house: House, rows: list[dict[str, Any]], calls: int, pace: float) -> dict[str, float]:
+def microseconds(
+    house: House, rows: list[dict[str, Any]], calls: int, pace: float, *, profiles: bool = False
+) -> dict[str, float]:
     """Of `log` in the caller's thread while batches go out, at a pace or as fast as it can."""
     taken = []
-    with house.logger(max_rows=calls + 1) as logger:
+    with house.logger(max_rows=calls + 1, profiles=profiles) as logger:
         for i in range(calls):
             row = rows[i % len(rows)]
             started = time.perf_counter_ns()
@@ -148,6 +158,74 @@ def rows_per_second(house: House, rows: list[dict[str, Any]], count: int) -> flo
         if not logger.flush(600):
             raise RuntimeError(f"expected every row to be acknowledged, got {logger.counters}")
         return count / (time.perf_counter() - started)
+
+
+class Weighing:
+    """The real transport, and the bytes of the bodies that went through it."""
+
+    def __init__(self, url: str) -> None:
+        self._http, self.sent = Http(url), 0
+
+    def send(self, path: str, body: bytes, headers: Mapping[str, str], timeout_seconds: float) -> Answer:
+        self.sent += len(body)
+        return self._http.send(path, body, headers, timeout_seconds)
+
+    def fetch(self, path: str, headers: Mapping[str, str], timeout_seconds: float) -> Answer:
+        answer = self._http.fetch(path, headers, timeout_seconds)
+        self.sent += len(answer.body)
+        return answer
+
+    def close(self) -> None:
+        self._http.close()
+
+
+def travelling(house: House, rows: list[dict[str, Any]], count: int, *, profiles: bool) -> dict[str, float]:
+    """Of rows that are kept at a rate of .05: bytes a row, and rows a second from the first call to the last answer."""
+    transport = Weighing(f"http://127.0.0.1:{house.port}")
+    settings = {"max_rows": count + 1, "batch_rows": 2_000, "transport": transport, "profiles": profiles}
+    with house.logger(**settings) as logger:
+        started = time.perf_counter()
+        for i in range(count):
+            logger.log(rows[i % len(rows)], score=0.25, prediction="1", version="v1")
+        if not logger.flush(600):
+            raise RuntimeError(f"expected every row to be acknowledged, got {logger.counters}")
+        taken = time.perf_counter() - started
+    if logger.counters.profiled != count * profiles or logger.counters.accepted != count:
+        raise RuntimeError(f"expected {count} new rows, counted here: {profiles}, got {logger.counters}")
+    return {"bytes a row": transport.sent / count, "rows/s": count / taken}
+
+
+def stored_per_second(house: House, rows: list[dict[str, Any]], count: int, *, profiles: bool) -> float:
+    """Rows a second that the server takes from one sender who made the bodies before."""
+    http, way = Http(f"http://127.0.0.1:{house.port}"), "profiles" if profiles else "traces"
+    headers = {"Authorization": f"Bearer {house.token}", "Content-Type": LINES, "Content-Encoding": "gzip"}
+    path, now = f"/v1/models/{MODEL}", datetime.now(UTC)
+    plan = IntakePlan.from_document(json.loads(http.fetch(f"{path}/intake", headers, 60).body))
+    bodies = []
+    for start in range(0, count, 2_000):
+        lines = [
+            trace_line(rows[i % len(rows)], f"{way}-{count}-{i}", now, "v1", 0.25, "1")
+            for i in range(start, start + 2_000)
+        ]
+        body = summarise(lines, plan, now=now) if profiles else b"".join(lines)
+        assert body is not None
+        bodies.append(gzip.compress(body, 1))
+    started = time.perf_counter()
+    for body in bodies:
+        answer = http.send(f"{path}/{way}", body, headers, 60)
+        if json.loads(answer.body).get("accepted") != 2_000:
+            raise RuntimeError(f"expected 2,000 new rows, got {answer.body!r}")
+    http.close()
+    return count / (time.perf_counter() - started)
+
+
+def keep_one_in_twenty(house: House) -> None:
+    engine = make_engine(house.database_url)
+    with transaction(engine) as session:
+        configure_sampling(
+            session, model_named(session, MODEL), rate=0.05, by=COMMAND_LINE, now=database_now(session)
+        )  # fmt: skip
+    engine.dispose()
 
 
 def outage(house: House, rows: list[dict[str, Any]], away_seconds: float) -> dict[str, Any]:
@@ -204,6 +282,18 @@ def main() -> None:
                 figures[f"log, a call each ms, {name} µs"] = value
             figures["rows/s into the table"] = rows_per_second(house, rows, count)
         found = outage(house, rows, away)
+        keep_one_in_twenty(house)
+        with house.api():
+            travelling(house, rows, 2_000, profiles=True)
+            for name, value in microseconds(house, rows, paced, PACE_SECONDS, profiles=True).items():
+                figures[f"log, a call each ms, counting, {name} µs"] = value
+            for name, profiles in (("as they are", False), ("as counts and a sample", True)):
+                for what, value in travelling(house, rows, count, profiles=profiles).items():
+                    figures[f"rows kept at .05, sent {name}, {what}"] = value
+                stored_per_second(house, rows, 2_000, profiles=profiles)
+                figures[f"rows kept at .05, sent {name}, rows/s of the server alone"] = stored_per_second(
+                    house, rows, count, profiles=profiles
+                )
     figures |= {f"outage of {away:g} s, {name}": value for name, value in found.items()}
     cost = max(value for name, value in figures.items() if name.endswith("median µs"))
     wrong = found["lost"] + found["twice"]

@@ -10,7 +10,19 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from monitor.acts import retraining as acts
-from monitor.api import deciding, envelopes, evidently, ingest, loop, outside, people, registry, serving, trail
+from monitor.api import (
+    deciding,
+    envelopes,
+    evidently,
+    ingest,
+    loop,
+    outside,
+    people,
+    registry,
+    serving,
+    summaries,
+    trail,
+)
 from monitor.api.admission import Admission
 from monitor.api.asking import NotSignedIn, Open, Someone
 from monitor.api.bodies import Decision, Done, ModelOut, RollBack, VerdictOut
@@ -61,6 +73,7 @@ def api(
     app.state.admission, app.state.storing = admission or Admission(), storing or InThreads(engine)
     app.add_exception_handler(HoldfastError, _refused)
     app.include_router(ingest.routes)
+    app.include_router(summaries.routes)
     app.include_router(routes)
     app.include_router(evidently.routes)
     app.include_router(deciding.routes)
@@ -142,4 +155,4 @@ def _refused(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, NotSignedIn | outside.NoToken):
         return problem(401, str(error))
     status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
-    return problem(status, str(error))
+    return problem(status, str(error), kind=getattr(error, "problem", ""))

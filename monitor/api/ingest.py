@@ -10,7 +10,7 @@ A request may be sent again at any time: a row that is known counts as a duplica
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
@@ -23,12 +23,12 @@ from monitor.api.admission import Admission, Busy, TooOften
 from monitor.api.asking import NotSignedIn
 from monitor.api.problems import problem
 from monitor.api.sessions import actor_of
-from monitor.api.storing import Accepted, DiskFull, Sent, Storing, Take, database
+from monitor.api.storing import Accepted, DiskFull, Read, Sent, Storing, Take, database
 from monitor.db.engine import transaction
 from monitor.db.registry import model_named
 from monitor.errors import NotAllowed, TooLarge, Unavailable
 from monitor.governance.roles import Action, Actor, authorize
-from monitor.intake.formats import ENCODINGS, MOST_BYTES, TYPES
+from monitor.intake.formats import ENCODINGS, MOST_BYTES, TYPES, read
 from monitor.intake.receive import take_request_labels, take_traces
 
 routes = APIRouter(prefix="/models/{name}", tags=["intake"])
@@ -43,27 +43,30 @@ class UnknownType(NotAllowed):
 @routes.post("/traces", response_model=Accepted, openapi_extra=examples.TRACES, responses=examples.REFUSALS)
 async def send_traces(name: Name, request: Request) -> Response:
     """Send traces: an object a row, with `trace_id`, `event_time`, features, and `version`, `score`, `prediction`."""
-    return await _receive(request, name, take_traces)
+    return await receive(request, name, read, take_traces)
 
 
 @routes.post("/labels", response_model=Accepted, openapi_extra=examples.LABELS, responses=examples.REFUSALS)
 async def send_labels(name: Name, request: Request) -> Response:
     """Send labels: one object a row with `trace_id`, `label`, and perhaps `label_time`; a changed one is a revision."""
-    return await _receive(request, name, take_request_labels)
+    return await receive(request, name, read, take_request_labels)
 
 
-async def _receive(request: Request, name: str, take: Take) -> Response:
+async def receive(
+    request: Request, name: str, read: Read, take: Take, kinds: Collection[str] = tuple(TYPES.values())
+) -> Response:
+    """Store a body of one of these types that is read so, within the bounds of intake."""
     admission: Admission = request.app.state.admission
     engine: Engine = request.app.state.engine
     storing: Storing = request.app.state.storing
     try:
-        kind, encoding = _type_of(request.headers), _encoding_of(request.headers)
+        kind, encoding = _type_of(request.headers, kinds), _encoding_of(request.headers)
         with admission.room_for(_declared(request.headers)):
-            actor = await admission.ask(lambda: _sender(request, engine, name))
+            actor = await admission.ask(lambda: sender(request, engine, name))
             admission.count(actor.id)
             async with asyncio.timeout(BODY_SECONDS):
                 body = await _body(request)
-            sent = Sent(model=name, body=body, kind=kind, encoding=encoding, take=take)
+            sent = Sent(model=name, body=body, kind=kind, encoding=encoding, read=read, take=take)
             answer = await storing.store(sent)
     except Busy as error:
         return problem(429 if isinstance(error, TooOften) else 503, str(error), retry_after=error.retry_after)
@@ -82,10 +85,10 @@ async def _receive(request: Request, name: str, take: Take) -> Response:
     return Response(answer, media_type="application/json")
 
 
-def _type_of(headers: Mapping[str, str]) -> str:
+def _type_of(headers: Mapping[str, str], kinds: Collection[str]) -> str:
     told = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if told not in TYPES:
-        raise UnknownType(f"expected Content-Type {', '.join(sorted(set(TYPES.values())))}, got {told[:80]!r}")
+    if TYPES.get(told) not in kinds:
+        raise UnknownType(f"expected Content-Type {', '.join(sorted(set(kinds)))}, got {told[:80]!r}")
     return TYPES[told]
 
 
@@ -114,7 +117,7 @@ async def _body(request: Request) -> bytes:
     return bytes(read_so_far)
 
 
-def _sender(request: Request, engine: Engine, name: str) -> Actor:
+def sender(request: Request, engine: Engine, name: str) -> Actor:
     """Who sends; refused before a byte of the body is read.
 
     Raises:

@@ -69,3 +69,42 @@ _PROBLEM = {
 REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"description": why, "content": {MEDIA_TYPE: {"schema": _PROBLEM}}} for status, why in _WHY.items()
 }
+
+_PLAN: dict[str, Any] = {
+    "stamp": "5e1f0c2ab3d49876",
+    "schema": {"features": [{"name": "amount", "kind": "numeric"}]},
+    "serving": "v1",
+    "binnings": {},
+    "binning_of": {},
+    "binning_of_others": None,
+    "tick_seconds": 3600.0,
+    "width_seconds": 86400.0,
+    "sampling": {"rate": 0.05, "rows": None, "by": "", "surprise": 0.0, "threshold": 0.5},
+    "usual": {},
+    "oldest": None,
+    "ahead_seconds": 86400.0,
+    "hashed": [],
+    "why_rows": "the model has no reference yet, so that there are no bins to count over",
+}
+_COUNTS = (
+    '{"stamp": "5e1f0c2ab3d49876", "sample": 1, "parts": [{"version": "v1", "bucket": "2026-03-02T08:00:00Z", '
+    '"binning_id": "0123456789abcdef", "ids": ["9f1c", "9f1d"], "times": [900000000, 1000000], '
+    '"counts": "SEZQMg=="}]}\n'
+    '{"trace_id": "9f1d", "event_time": "2026-03-02T08:15:01Z", "amount": 8000, "channel": "web"}\n'
+)
+PLAN: dict[int | str, dict[str, Any]] = {
+    **{status: REFUSALS[status] for status in (401, 403, 404, 409, 429, 503)},
+    200: {"description": "the plan", "content": {JSON: {"example": _PLAN}}},
+    304: {"description": "`If-None-Match` names the plan that holds"},
+}
+PROFILES = {
+    "requestBody": {"required": True, "content": {LINES: {"schema": {"type": "string"}, "example": _COUNTS}}},
+    "parameters": TRACES["parameters"],
+}
+COUNT_REFUSALS: dict[int | str, dict[str, Any]] = {
+    **REFUSALS,
+    409: {
+        **REFUSALS[409], "description": "the model is retired, the plan is not the present one, or rows are wanted"
+    },
+    422: {**REFUSALS[422], "description": "the counts, the sample and the rows do not agree"},
+}  # fmt: skip

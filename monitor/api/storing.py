@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from psycopg import errors as database_errors
 from pydantic import BaseModel, Field
@@ -24,10 +24,11 @@ from sqlalchemy.orm import Session
 
 from monitor.db.engine import make_engine, transaction
 from monitor.errors import Unavailable
-from monitor.intake.formats import Received, inflate, read
+from monitor.intake.formats import inflate
 from monitor.intake.receive import Taken
 
-Take = Callable[[Session, str, Received], Taken]
+Read = Callable[[bytes, str], Any]  # of an unpacked body and its type
+Take = Callable[[Session, str, Any], Taken]  # what `Read` made of it
 MOST_TOLD = 100  # refused rows that an answer spells out
 _NICER = 5  # than the process that answers: refusals come first
 
@@ -55,12 +56,13 @@ class DiskFull(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Sent:
-    """A body for a model, of a type and packing that are read, and the function that takes what is in it."""
+    """A body for a model, of a type and packing that are read, and the functions that read and store what it holds."""
 
     model: str
     body: bytes
     kind: str
     encoding: str
+    read: Read
     take: Take
 
 
@@ -116,7 +118,7 @@ class InProcesses:
 
 def store(engine: Engine, sent: Sent) -> str:
     """Read a body and store it in one transaction."""
-    received = read(inflate(sent.body, sent.encoding), sent.kind)
+    received = sent.read(inflate(sent.body, sent.encoding), sent.kind)
     with database(), transaction(engine) as session:
         taken = sent.take(session, sent.model, received)
     return Accepted(

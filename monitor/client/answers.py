@@ -24,9 +24,14 @@ class Meaning(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What to do; `wait_seconds` is what the server asked for, `told` its document where it took the rows."""
+    """What to do; `wait_seconds` is what the server asked for, `told` its document where it took the rows.
+
+    `status` is 0 where no answer came; `problem` is the server's own name for what is wrong, such as stale-plan.
+    """
 
     meaning: Meaning
+    status: int = 0
+    problem: str = ""
     sentence: str = ""
     wait_seconds: float = 0.0
     told: Mapping[str, Any] = field(default_factory=dict)
@@ -36,16 +41,17 @@ def judge(answer: Answer, *, now: float) -> Verdict:
     """Rows are acknowledged by the server's own document alone: a page of a proxy with status 200 is none."""
     document, status = _document(answer.body), answer.status
     if status == 200 and all(type(document.get(name)) is int for name in ("accepted", "duplicate")):
-        return Verdict(meaning=Meaning.TAKEN, told=document)
+        return Verdict(meaning=Meaning.TAKEN, status=status, told=document)
     sentence = f"{status}: {document.get('detail') or 'no sentence came with it'}"[:400]
+    problem = str(document.get("type", "")).removeprefix("urn:holdfast:")
     if status == 413:
-        return Verdict(meaning=Meaning.TOO_LARGE, sentence=sentence)
+        return Verdict(meaning=Meaning.TOO_LARGE, status=status, problem=problem, sentence=sentence)
     if status in FOR_EVER:
-        return Verdict(meaning=Meaning.REFUSED, sentence=sentence)
+        return Verdict(meaning=Meaning.REFUSED, status=status, problem=problem, sentence=sentence)
     if status in (408, 425, 429) or status >= 500:
         wait = _asked_seconds(answer.headers.get("retry-after", ""), now)
-        return Verdict(meaning=Meaning.LATER, sentence=sentence, wait_seconds=wait)
-    return Verdict(meaning=Meaning.MEND, sentence=sentence)
+        return Verdict(meaning=Meaning.LATER, status=status, sentence=sentence, wait_seconds=wait)
+    return Verdict(meaning=Meaning.MEND, status=status, problem=problem, sentence=sentence)
 
 
 @dataclass(kw_only=True)

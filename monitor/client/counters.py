@@ -22,6 +22,7 @@ class Counters:
     accepted: int  # - new
     duplicate: int  # - known already
     quarantined: int  # - bad: they wait for a person
+    profiled: int  # of those sent, rows that travelled as counts and a sample
     refused: int  # never taken as they are: kept in `refused.*` of the spool, if there is one
     dropped: int  # lost: no room in memory nor on disk, or closed too early
     retries: int  # attempts to send that failed and are made again
@@ -36,6 +37,7 @@ class Tally:
     accepted: int = 0
     duplicate: int = 0
     quarantined: int = 0
+    profiled: int = 0
     refused: int = 0
     dropped: int = 0
     retries: int = 0

@@ -13,6 +13,7 @@ from monitor.client.counters import Counters, Notices, Tally
 from monitor.client.mailbox import Mailbox
 from monitor.client.spool import Spool
 from monitor.client.stock import Parcel, Stock
+from monitor.client.summaries import Summaries
 from monitor.client.transport import Transport, Unreachable
 
 PATIENCE_SECONDS = 5.0  # of an outage, until what is in memory goes to the disk
@@ -43,6 +44,7 @@ class Courier:
     body_rows: int  # of one request, at most
     flush_seconds: float
     timeout_seconds: float
+    summaries: Summaries | None = None
     backoff: Backoff = field(default_factory=Backoff)
     tally: Tally = field(default_factory=Tally)
     hurry: bool = False  # somebody waits: do not wait for a full batch, nor out a back-off
@@ -72,6 +74,8 @@ class Courier:
         due = self._not_before if self.hurry else max(self._not_before, self._again_at)
         if now < due:
             return max(0.0, min(due, self._flush_at) - now)
+        if self.summaries is not None:
+            self.summaries.keep_up(now)
         if (parcel := self._stock.in_hand()) is not None:
             self._send(parcel)
             return 0.0
@@ -98,6 +102,7 @@ class Courier:
             accepted=tally.accepted,
             duplicate=tally.duplicate,
             quarantined=tally.quarantined,
+            profiled=tally.profiled,
             refused=tally.refused + mailbox.refused,
             dropped=tally.dropped + mailbox.dropped,
             retries=tally.retries,
@@ -109,20 +114,25 @@ class Courier:
             self._flush_at = self.clock.monotonic() + self.flush_seconds
 
     def _send(self, parcel: Parcel) -> None:
-        body = gzip.compress(b"".join(parcel.parts[0]), _LEVEL, mtime=0)
+        counts = self._counts_of(parcel)
+        body = gzip.compress(b"".join(parcel.parts[0]) if counts is None else counts, _LEVEL, mtime=0)
         headers = {
             "Content-Type": "application/x-ndjson",
             "Content-Encoding": "gzip",
             "Authorization": f"Bearer {self.token}",
             "User-Agent": "holdfast-client",
         }
+        to = parcel.kind if counts is None else "profiles"
         try:
-            answer = self.transport.send(f"{self.model_path}/{parcel.kind}", body, headers, self.timeout_seconds)
+            answer = self.transport.send(f"{self.model_path}/{to}", body, headers, self.timeout_seconds)
         except Unreachable as error:
             return self._failed(Verdict(meaning=Meaning.LATER, sentence=f"no answer ({error})"))
         verdict = judge(answer, now=self.clock.time())
+        if counts is not None and self._declined(parcel, verdict):
+            return
         match verdict.meaning:
             case Meaning.TAKEN:
+                self.tally.profiled += len(parcel.parts[0]) if counts is not None else 0
                 self._taken(parcel, verdict.told)
             case Meaning.TOO_LARGE if len(parcel.parts[0]) > 1:
                 self._stock.halve(parcel)
@@ -130,6 +140,25 @@ class Courier:
                 self._refused(parcel, verdict.sentence)
             case _:
                 self._failed(verdict)
+
+    def _counts_of(self, parcel: Parcel) -> bytes | None:
+        if self.summaries is None or parcel.as_rows or parcel.kind != "traces":
+            return None
+        return self.summaries.body_of(parcel.parts[0])
+
+    def _declined(self, parcel: Parcel, verdict: Verdict) -> bool:
+        """Whether the counts of a batch were not taken: it is counted anew or sent as rows, which is never wrong.
+
+        The ledger of the server knows rows by their ids, however they came.
+        """
+        assert self.summaries is not None
+        passing = verdict.meaning is Meaning.LATER and verdict.status != 500
+        if verdict.meaning is Meaning.TAKEN or passing or verdict.status in (401, 403):
+            return False
+        parcel.as_rows = parcel.recounted or verdict.problem != "stale-plan"
+        parcel.recounted = True
+        self.summaries.declined(verdict)
+        return True
 
     def _failed(self, verdict: Verdict) -> None:
         now = self.clock.monotonic()

@@ -17,6 +17,7 @@ from urllib.parse import quote
 from monitor.client.counters import Counters, Notices
 from monitor.client.courier import Clock, Courier
 from monitor.client.mailbox import Mailbox
+from monitor.client.summaries import Summaries
 from monitor.client.traced import Outcome, outcome_of, tracing
 from monitor.client.transport import Http, Transport
 
@@ -42,6 +43,9 @@ class TraceLogger:
         spool_dir: where rows wait on disk while the server is away. Processes may share it.
         spool_bytes: how much of the disk that may take.
         timeout_seconds: for one request.
+        profiles: count rows here, and send counts and the rows that the model keeps, where its settings allow that.
+            Needs `holdfast[profiles]`; the caller's `log` costs what it does without.
+        checks: know the model's schema, for `check`. Needs `holdfast[profiles]`, too.
 
     Raises:
         ValueError: a setting is missing or out of range. Nothing else that a logger does raises.
@@ -59,6 +63,8 @@ class TraceLogger:
         spool_dir: str | os.PathLike[str] | None = None,
         spool_bytes: int = 512 * 2**20,
         timeout_seconds: float = 10.0,
+        profiles: bool = False,
+        checks: bool = False,
         clock: Clock = time,
         transport: Transport | None = None,
     ) -> None:
@@ -68,6 +74,7 @@ class TraceLogger:
         self._batch_rows, self._max_rows = min(batch_rows, _MOST_BODY_ROWS), max_rows
         self._flush_seconds, self._timeout_seconds = flush_seconds, timeout_seconds
         self._spool_dir, self._spool_bytes = spool_dir, spool_bytes
+        self._profiles, self._checks = profiles, checks
         self._check()
         self._make()
         self._start()
@@ -107,6 +114,36 @@ class TraceLogger:
                 self._start()
         except Exception:
             self._mailbox.refuse()
+
+    def check(
+        self,
+        features: Mapping[str, Any],
+        *,
+        event_time: datetime | float | str | None = None,
+        version: str | None = None,
+        score: float | None = None,
+        prediction: object = None,
+    ) -> tuple[str, ...]:
+        """What speaks against a row, each reason a sentence: it would be refused, or a value of it is faulty.
+
+        By the function that the server refuses rows by. Nothing speaks against a row while the schema is not there (see
+        `ready`). It takes about a millisecond, and logs nothing.
+        """
+        if (summaries := self._courier.summaries) is None:
+            return ()
+        at = self._clock.time() if event_time is None else event_time
+        return summaries.against((features, "checked", at, version, score, prediction))
+
+    def ready(self, timeout: float = 10.0) -> bool:
+        """Wait until `check` knows the schema; False in time-out, or without `checks` and `profiles`."""
+        until, summaries = time.monotonic() + timeout, self._courier.summaries
+        self._mailbox.bell.ring()
+        with self._settled:
+            while summaries is not None and summaries.plan is None:
+                if (left := until - time.monotonic()) <= 0 or not self._is_running():
+                    return False
+                self._settled.wait(min(left, 0.5))
+        return summaries is not None
 
     def flush(self, timeout: float | None = 10.0) -> bool:
         """Wait until the server has acknowledged (or refused) every row that was logged before; False in time-out."""
@@ -187,11 +224,12 @@ class TraceLogger:
         self._notices, self._settled = Notices(), threading.Condition()
         self._stopping, self._starting = threading.Event(), threading.Lock()
         self._thread: threading.Thread | None = None
+        path, transport = f"/v1/models/{quote(self._model, safe='')}", self._given or Http(self._url)
         self._courier = Courier(
-            model_path=f"/v1/models/{quote(self._model, safe='')}",
+            model_path=path,
             token=self._token,
             mailbox=self._mailbox,
-            transport=self._given or Http(self._url),
+            transport=transport,
             clock=self._clock,
             notices=self._notices,
             spool=self._spool(),
@@ -199,7 +237,16 @@ class TraceLogger:
             body_rows=max(self._batch_rows, _BODY_ROWS),
             flush_seconds=self._flush_seconds,
             timeout_seconds=self._timeout_seconds,
+            summaries=self._summaries(path, transport),
         )
+
+    def _summaries(self, path: str, transport: Transport) -> Summaries | None:
+        if not (self._profiles or self._checks):
+            return None
+        return Summaries(
+            model_path=path, token=self._token, transport=transport, clock=self._clock, notices=self._notices,
+            timeout_seconds=self._timeout_seconds, profiles=self._profiles,
+        )  # fmt: skip
 
     def _spool(self) -> "Spool | None":
         if self._spool_dir is None:

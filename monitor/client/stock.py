@@ -16,11 +16,16 @@ _AT_ONCE = 25  # rows that are encoded before other threads get their turn
 
 @dataclass
 class Parcel:
-    """Lines of one kind, in the bodies that they are sent as; from a segment, or else from memory."""
+    """Lines of one kind, in the bodies that they are sent as; from a segment, or else from memory.
+
+    `recounted` and `as_rows` say that the server did not take their counts, once or for good.
+    """
 
     kind: str
     parts: deque[list[bytes]]
     segment: Segment | None = None
+    recounted: bool = False
+    as_rows: bool = False
 
 
 class Stock:

@@ -9,7 +9,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 _IDLE_SECONDS = 3.0  # servers close idle connections after five or more
-_MOST_ANSWER = 2**20
+_MOST_ANSWER = 2**25
 
 
 class Unreachable(Exception):
@@ -35,6 +35,9 @@ class Transport(Protocol):
             Unreachable: no whole answer came.
         """
 
+    def fetch(self, path: str, headers: Mapping[str, str], timeout_seconds: float) -> Answer:
+        """Get what is there; asked only where rows are counted or checked. It raises as `send` does."""
+
     def close(self) -> None: ...
 
 
@@ -51,32 +54,42 @@ class Http:
         self._used = 0.0
 
     def send(self, path: str, body: bytes, headers: Mapping[str, str], timeout_seconds: float) -> Answer:
-        kept = self._connection is not None and time.monotonic() - self._used < _IDLE_SECONDS
-        if not kept:
-            self.close()
-        try:
-            return self._ask(path, body, headers, timeout_seconds)
-        except (OSError, http.client.HTTPException) as error:
-            self.close()
-            if not kept or isinstance(error, TimeoutError):
-                raise Unreachable(f"{type(error).__name__}: {error}") from error
-        try:  # the server had closed the kept connection
-            return self._ask(path, body, headers, timeout_seconds)
-        except (OSError, http.client.HTTPException) as error:
-            self.close()
-            raise Unreachable(f"{type(error).__name__}: {error}") from error
+        return self._answer("POST", path, body, headers, timeout_seconds)
+
+    def fetch(self, path: str, headers: Mapping[str, str], timeout_seconds: float) -> Answer:
+        return self._answer("GET", path, None, headers, timeout_seconds)
 
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
-    def _ask(self, path: str, body: bytes, headers: Mapping[str, str], timeout_seconds: float) -> Answer:
+    def _answer(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout_seconds: float
+    ) -> Answer:
+        kept = self._connection is not None and time.monotonic() - self._used < _IDLE_SECONDS
+        if not kept:
+            self.close()
+        try:
+            return self._ask(method, path, body, headers, timeout_seconds)
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            if not kept or isinstance(error, TimeoutError):
+                raise Unreachable(f"{type(error).__name__}: {error}") from error
+        try:  # the server had closed the kept connection
+            return self._ask(method, path, body, headers, timeout_seconds)
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise Unreachable(f"{type(error).__name__}: {error}") from error
+
+    def _ask(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout_seconds: float
+    ) -> Answer:
         connection = self._connection = self._connection or self._connect(timeout_seconds)
         if connection.sock is not None:
             connection.sock.settimeout(timeout_seconds)
         with suppress(BrokenPipeError, ConnectionResetError):  # who is refused early finds the answer waiting
-            connection.request("POST", self._base + path, body, dict(headers))
+            connection.request(method, self._base + path, body, dict(headers))
         response = connection.getresponse()
         told = response.read(_MOST_ANSWER)
         if response.will_close or not response.isclosed():

@@ -5,9 +5,8 @@ the table refuses a repeat; the rows then go in by the other way, which says whi
 of the key: two batches with rows in common wait for each other and cannot deadlock.
 """
 
-import hashlib
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +17,8 @@ from psycopg import Connection, adapters, errors, sql
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
+from monitor.batch import Keys
 from monitor.db.bulk import Encoded, copying
-
-Keys = NDArray[np.uint8]  # (n, 16): the 128-bit key of each row's id
 
 _RECORD = np.dtype([("fields", ">i2"), ("of_time", ">i4"), ("time", ">i8"), ("of_id", ">i4"), ("id", "V16")])
 _BEGIN, _END = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
@@ -37,12 +35,6 @@ _ENTER = (
     "entered AS (INSERT INTO {} (event_time, id) SELECT event_time, id FROM batch ON CONFLICT DO NOTHING "
     "RETURNING event_time, id) SELECT position - 1 FROM batch JOIN entered USING (event_time, id)"
 )
-
-
-def keys_of(trace_ids: Iterable[str]) -> Keys:
-    """The 128-bit key of each id, shape (n, 16): BLAKE2b, so that nobody can find two ids with one key."""
-    digests = [hashlib.blake2b(trace_id.encode(), digest_size=16).digest() for trace_id in trace_ids]
-    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)
 
 
 @dataclass
@@ -62,7 +54,7 @@ def entering(
 
     Args:
         times: event times in UTC at microseconds, shape (n,).
-        keys: see `keys_of`.
+        keys: see `monitor.batch.keys_of`.
     """
     entry, order = Entry(np.zeros(len(times), dtype=np.bool_)), _in_order(times, keys)
     moments, ids = times[order], keys[order]

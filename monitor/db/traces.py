@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from psycopg import sql
 from sqlalchemy.orm import Session
 
-from monitor.batch import Batch, BoolArray
+from monitor.batch import Batch, BoolArray, Keys, keys_of
 from monitor.db.bulk import Encoded, copy_in, copy_out, copying, driver, to_frame
-from monitor.db.ledger import Keys, entering, keys_of
+from monitor.db.ledger import entering
 from monitor.db.registry import Model, feature_schema, schema_of
 from monitor.db.trace_tables import (
     ENTITY,
@@ -80,7 +80,7 @@ def storing(
 
     Args:
         columns: the trace column of each feature.
-        keys: `monitor.db.ledger.keys_of` the ids, where they are known already.
+        keys: `monitor.batch.keys_of` the ids, where they are known already.
         kept: which rows the sampling chose, shape (n,).
         weight: 1 / the probability with which each was, shape (n,); 1 by default.
     """

@@ -10,10 +10,9 @@ import pyarrow.compute as pc
 from sqlalchemy import func, update
 from sqlalchemy.orm import Session
 
-from monitor.batch import Batch
+from monitor.batch import Batch, keys_of
 from monitor.db.audit import record
 from monitor.db.engine import database_now
-from monitor.db.ledger import keys_of
 from monitor.db.profiles import Counted, add_counted, read_profile
 from monitor.db.quarantine import Quarantined
 from monitor.db.registry import Model, ModelSettings, Version, versions
@@ -22,15 +21,15 @@ from monitor.drift.profile import Profile
 from monitor.governance.audit_chain import canonical_json, sha256
 from monitor.intake.facts import Facts, facts_of
 from monitor.intake.fields import Rows
+from monitor.intake.parts import parts
 from monitor.intake.privacy import private_raw, private_reason, with_hashes, without_unstored
 from monitor.intake.sampling import HALF, LOOKED_BACK, SamplingPlan, Usual, keep, probabilities
 from monitor.intake.validate import BadRow, Validated, raw_row, validate
 from monitor.performance.metrics import Task
-from monitor.windows import Window, floor_to_grid
+from monitor.windows import Window
 
 AHEAD = timedelta(days=1)  # how far past the watermark an event time may lie
 MOST_VERSIONS = 500  # of one model; a producer that invents names must not fill the registry
-_EPOCH = datetime(1970, 1, 5, tzinfo=UTC)  # a Monday
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +73,7 @@ def ingest(
     )
     good, bad = found.good, found.bad
     if set(named := pc.unique(good.version).to_pylist()) - set(facts.versions):
-        facts, refused = _register(session, model, named, now or database_time)
+        facts, refused = register_versions(session, model, named, now or database_time)
         if refused:
             good, bad = _without(found, rows, refused, f"{model.name} has {MOST_VERSIONS} versions already")
     if keep_bad:
@@ -91,8 +90,8 @@ def ingest(
             bad=bad,
         )
     keys = keys_of(good.trace_id.to_pylist())
-    plan = plan_of(settings, _threshold(model, facts))
-    chances = probabilities(good, plan, facts.schema, width=settings.width, usual=_usual(session, model, facts))
+    plan = sampling_plan(model, facts)
+    chances = probabilities(good, plan, facts.schema, width=settings.width, usual=usual_of(session, model, facts))
     kept, weight = keep(keys, chances)
     stored = without_unstored(good, settings.unstored)
     with storing(
@@ -141,7 +140,7 @@ def quarantine(session: Session, model: Model, bad: tuple[BadRow, ...], source: 
     )  # fmt: skip
 
 
-def _register(session: Session, model: Model, names: list[str], now: datetime) -> tuple[Facts, set[str]]:
+def register_versions(session: Session, model: Model, names: list[str], now: datetime) -> tuple[Facts, set[str]]:
     """Enter the versions that the traces report and nobody registered: the registry knows what production runs.
 
     Returns the facts with them, and the names that are too many.
@@ -177,16 +176,11 @@ def _without(found: Validated, rows: Rows, versions: set[str], why: str) -> tupl
 
 def _counts(rows: Batch, facts: Facts, width: timedelta) -> Iterator[Counted]:
     """The profile of the rows of each version and bucket; those of a model without a reference are not counted."""
-    for name, bucket, part in _parts(rows, width):
+    for name, bucket, part in parts(rows, width):
         version = facts.versions[name]
         binning = facts.binnings.get(version, facts.binnings.get(None))
         if binning is not None:
             yield Counted.of(version, bucket, Profile.of(part, binning))
-
-
-def _threshold(model: Model, facts: Facts) -> float | None:
-    """The score at which the champion decides; of a model that decides between other things than two classes none."""
-    return facts.threshold if model.task == Task.CLASSIFICATION else None
 
 
 def plan_of(settings: ModelSettings, threshold: float | None = HALF) -> SamplingPlan:
@@ -197,7 +191,12 @@ def plan_of(settings: ModelSettings, threshold: float | None = HALF) -> Sampling
     )  # fmt: skip
 
 
-def _usual(session: Session, model: Model, facts: Facts) -> Usual:
+def sampling_plan(model: Model, facts: Facts) -> SamplingPlan:
+    """The same with the score at which the champion decides; one that does not decide between two classes has none."""
+    return plan_of(ModelSettings.of(model), facts.threshold if model.task == Task.CLASSIFICATION else None)
+
+
+def usual_of(session: Session, model: Model, facts: Facts) -> Usual:
     """What was counted of the serving version in the windows before one; looked up once a window and process."""
     version = facts.versions.get(facts.serving(model))
     binning = facts.binnings.get(version, facts.binnings.get(None))
@@ -213,15 +212,3 @@ def _usual(session: Session, model: Model, facts: Facts) -> Usual:
         return facts.usual[start]
 
     return counted
-
-
-def _parts(rows: Batch, width: timedelta) -> Iterator[tuple[str, datetime, Batch]]:
-    """The rows of each version in each bucket of the model's ticks."""
-    origin = np.datetime64(floor_to_grid(_EPOCH, width).replace(tzinfo=None), "us")
-    step = np.timedelta64(width)
-    numbers = (rows.event_time - origin) // step
-    for number in np.unique(numbers):
-        within = rows.where(numbers == number)
-        bucket = (origin + number * step).item().replace(tzinfo=UTC)
-        for version in sorted(pc.unique(within.version).to_pylist()):
-            yield version, bucket, within.where(np.asarray(pc.equal(within.version, version)))

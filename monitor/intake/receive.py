@@ -1,6 +1,6 @@
 """A request's rows into the tables: what every way in over the network does with a body that it has read."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from monitor.db.engine import database_now
 from monitor.db.registry import Model, model_named
 from monitor.errors import StaleDecision
-from monitor.intake.fields import names_of
+from monitor.intake.fields import Rows, names_of
 from monitor.intake.formats import Received
 from monitor.intake.ingest import advance_watermark, ingest, quarantine
 from monitor.intake.labels import take_labels
@@ -39,19 +39,22 @@ def take_traces(session: Session, name: str, received: Received) -> Taken:
         StaleDecision: it is retired.
         SchemaMismatch: no row could be good.
     """
-    model, now = _open(session, name), database_now(session)
+    return store_rows(session, open_model(session, name), received, now=database_now(session))
+
+
+def store_rows(session: Session, model: Model, received: Received, *, now: datetime) -> Taken:
+    """The same for a model that is open; a request may hold no rows at all."""
     quarantine(session, model, received.bad, SOURCE)
     if not len(received.rows):
         return Taken(accepted=0, duplicate=0, bad=received.bad)
     taken = ingest(session, model, received.rows, source=SOURCE, now=now)
     if taken.newest is not None:
-        _advance(session, model, min(taken.newest, now))
-    known = {*KNOWN, *taken.features}
+        advance(session, model, min(taken.newest, now))
     return Taken(
         accepted=taken.accepted,
         duplicate=taken.duplicate,
         bad=_in_request(received, taken.bad),
-        ignored=tuple(name for name in names_of(received.rows) if name not in known)[:_MOST_NAMES],
+        ignored=unknown_fields(received.rows, taken.features),
     )
 
 
@@ -63,7 +66,7 @@ def take_request_labels(session: Session, name: str, received: Received) -> Take
         StaleDecision: it is retired.
         SchemaMismatch: no row could be good.
     """
-    model = _open(session, name)
+    model = open_model(session, name)
     quarantine(session, model, received.bad, SOURCE)
     if not len(received.rows):
         return Taken(accepted=0, duplicate=0, bad=received.bad)
@@ -71,7 +74,8 @@ def take_request_labels(session: Session, name: str, received: Received) -> Take
     return Taken(accepted=taken.changed, duplicate=taken.good - taken.changed, bad=_in_request(received, taken.bad))
 
 
-def _open(session: Session, name: str) -> Model:
+def open_model(session: Session, name: str) -> Model:
+    """The model, where it takes rows."""
     session.execute(text("SET LOCAL lock_timeout = '10s'"))  # nobody waits for ever on a batch that hangs
     model = model_named(session, name)
     if model.retired_at is not None:
@@ -79,9 +83,15 @@ def _open(session: Session, name: str) -> Model:
     return model
 
 
-def _advance(session: Session, model: Model, moment: datetime) -> None:
+def advance(session: Session, model: Model, moment: datetime) -> None:
+    """Stream time goes on to the newest row."""
     if model.watermark is None or moment >= model.watermark + _STEP:
         advance_watermark(session, model, moment)
+
+
+def unknown_fields(rows: Rows, features: Collection[str]) -> tuple[str, ...]:
+    """Fields that the model's schema does not know, the first of them."""
+    return tuple(name for name in names_of(rows) if name not in KNOWN and name not in features)[:_MOST_NAMES]
 
 
 def _in_request(received: Received, bad: Sequence[BadRow]) -> tuple[BadRow, ...]:

@@ -14,8 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from monitor.batch import Batch, BoolArray
-from monitor.db.ledger import Keys
+from monitor.batch import Batch, BoolArray, Keys
 from monitor.drift.profile import Binning, Profile
 from monitor.errors import BadInput
 from monitor.schema import FloatArray, Schema
@@ -69,7 +68,7 @@ def probabilities(batch: Batch, plan: SamplingPlan, schema: Schema, *, width: ti
         return np.ones(len(batch))
     chosen = np.full(len(batch), plan.rate)
     if plan.rows is not None:
-        starts = _window_starts(batch, width)
+        starts = window_starts(batch.event_time, width)
         for start in np.unique(starts):
             within = starts == start
             chosen[within] = _wanted(batch.where(within), plan, usual(start.item().replace(tzinfo=UTC)))
@@ -78,13 +77,23 @@ def probabilities(batch: Batch, plan: SamplingPlan, schema: Schema, *, width: ti
     return np.asarray(np.clip(chosen, LEAST, 1.0))
 
 
+def least_rates(times: NDArray[np.datetime64], plan: SamplingPlan, *, width: timedelta, usual: Usual) -> FloatArray:
+    """What any row of these event times is kept with at least, whatever it holds, shape (n,), in [1e-3, 1]."""
+    least = np.full(len(times), plan.rate)
+    if plan.rows is not None:
+        starts = window_starts(times, width)
+        for start in np.unique(starts):
+            least[starts == start] = np.min(_rates(plan, usual(start.item().replace(tzinfo=UTC))))
+    return np.asarray(np.clip(least, LEAST, 1.0))
+
+
 def keep(keys: Keys, probability: FloatArray) -> tuple[BoolArray, FloatArray]:
     """Which rows to keep, each with its own probability in (0, 1], and the weights 1/p, shapes (n,).
 
     Args:
-        keys: see `monitor.db.ledger.keys_of`.
+        keys: see `monitor.batch.keys_of`.
 
-    >>> from monitor.db.ledger import keys_of
+    >>> from monitor.batch import keys_of
     >>> mask, weight = keep(keys_of(["t1", "t2", "t3", "t4"]), np.full(4, 0.5))
     >>> mask.tolist(), weight.tolist()
     ([False, False, False, True], [2.0, 2.0, 2.0, 2.0])
@@ -124,22 +133,33 @@ def _undeclared(texts: pa.Array, levels: Collection[str]) -> BoolArray:
     return np.asarray(pc.and_(pc.invert(known), pc.is_valid(texts)))
 
 
-def _window_starts(batch: Batch, width: timedelta) -> NDArray[np.datetime64]:
+def window_starts(times: NDArray[np.datetime64], width: timedelta) -> NDArray[np.datetime64]:
+    """When the window of each event time begins, shape (n,)."""
     origin = np.datetime64(floor_to_grid(datetime(1970, 1, 5, tzinfo=UTC), width).replace(tzinfo=None), "us")
     step = np.timedelta64(width)
-    return origin + (batch.event_time - origin) // step * step
+    return origin + (times - origin) // step * step
 
 
 def _wanted(batch: Batch, plan: SamplingPlan, before: Profile | None) -> FloatArray | float:
-    """The rates with which about `plan.rows` rows of a window like those before are kept; all without any before."""
+    """The rates of the rows of one window."""
+    rates = _rates(plan, before)
+    if before is None or rates.size == 1:
+        return float(rates[0])
+    return np.asarray(rates[_places(batch, before.binning, plan.by)])
+
+
+def _rates(plan: SamplingPlan, before: Profile | None) -> FloatArray:
+    """The rates with which about `plan.rows` rows of a window like those before are kept; all without any before.
+
+    One for all rows, or one for each bin of the feature `by`.
+    """
     if before is None or before.rows == 0 or plan.rows is None:
-        return 1.0
+        return np.ones(1)
     if not plan.by or plan.by not in before.binning.position:
-        return min(1.0, plan.rows / (before.rows / LOOKED_BACK))
+        return np.array([min(1.0, plan.rows / (before.rows / LOOKED_BACK))])
     counts = before.counts_of(plan.by) / LOOKED_BACK
     wanted = plan.rows / max(int(np.count_nonzero(counts)), 1)
-    rates = np.minimum(1.0, np.divide(wanted, counts, out=np.ones_like(counts), where=counts > 0))
-    return np.asarray(rates[_places(batch, before.binning, plan.by)])
+    return np.minimum(1.0, np.divide(wanted, counts, out=np.ones_like(counts), where=counts > 0))
 
 
 def _places(batch: Batch, binning: Binning, name: str) -> NDArray[np.int64]:

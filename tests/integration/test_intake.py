@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from monitor.batch import keys_of
 from monitor.db.audit import entries
 from monitor.db.engine import database_now
-from monitor.db.ledger import keys_of
 from monitor.db.profiles import ProfileDelta, read_profile
 from monitor.db.quarantine import Quarantined
 from monitor.db.registry import FeatureSchema, Model, ModelSettings, Reference, Version, versions

@@ -36,6 +36,7 @@ from monitor.db.tokens import token_named
 from monitor.db.traces import read_traces
 from monitor.governance import Actor, Role
 from monitor.intake.formats import ARROW, JSON, LINES
+from monitor.intake.plan import IntakePlan
 from monitor.vectors import Vector, summarise
 from monitor.windows import Window
 from tests.integration.test_intake import FRAME, MARCH, add_model, profile, rows
@@ -432,3 +433,8 @@ def test_the_page_of_the_api_stands_alone_and_its_examples_work(sender, engine):
         example = content["application/json"]["examples"][to]["value"]
         assert sender.send(orjson.dumps(example), to=to).document["accepted"] == 2
         assert sender.send(content["application/x-ndjson"]["example"].encode(), kind=LINES, to=to).status == 200
+    example = spec["/models/{name}/profiles"]["post"]["requestBody"]["content"][LINES]["example"]
+    answer = sender.send(example.encode(), kind=LINES, to="profiles")
+    assert answer.document["type"] == "urn:holdfast:stale-plan"  # it is read, and of another model's plan
+    plan = spec["/models/{name}/intake"]["get"]["responses"]["200"]["content"]["application/json"]["example"]
+    assert IntakePlan.from_document(plan).stamp == plan["stamp"]

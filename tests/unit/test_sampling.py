@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from monitor.db.ledger import keys_of
+from monitor.batch import keys_of
 from monitor.drift.profile import Binning, Profile
 from monitor.errors import BadInput
 from monitor.intake.sampling import LEAST, LOOKED_BACK, SamplingPlan, keep, probabilities, surprising
