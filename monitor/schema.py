@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from monitor.errors import SchemaMismatch
 from monitor.formula import Formula, Relation
-from monitor.vectors import Vector, read, summarise, vectors_in
+from monitor.vectors import Vector, read, vectors_in
 
 FloatArray = NDArray[np.float64]
 MAX_LEVELS = 1_000  # beyond this a column is an identifier or free text, not a category
@@ -185,9 +185,7 @@ class Schema:
             name: column
             for vector in self.vectors
             if vector.name in frame.columns
-            for name, column in zip(
-                vector.summaries, summarise(read(frame[vector.name], vector.size).rows).T, strict=True
-            )
+            for name, column in zip(vector.summaries, read(frame[vector.name], vector.size).summaries().T, strict=True)
         }
         return frame.assign(**found)
 

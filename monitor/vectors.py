@@ -69,19 +69,26 @@ class Read:
     """Values as vectors.
 
     Attributes:
-        rows: shape (n, size), NaN in rows that have no vector.
-        there: which rows have one, shape (n,).
+        there: which of n rows have one, shape (n,).
+        vectors: those, in their order, shape (m, size).
         faults: why a row's value is none, by the row.
     """
 
-    rows: Singles
     there: NDArray[np.bool_]
+    vectors: Singles
     faults: Mapping[int, str]
+
+    def summaries(self) -> NDArray[np.float64]:
+        """See `summarise`, shape (n, 1 + K); NaN in rows that have no vector."""
+        found = np.full((len(self.there), 1 + projections(self.vectors.shape[1])), np.nan)
+        found[self.there] = summarise(self.vectors)
+        return found
 
     def to_arrow(self) -> pa.Array:
         """Lists of single numbers, null where there is none."""
-        flat = pa.array(self.rows.ravel())
-        return pa.FixedSizeListArray.from_arrays(flat, self.rows.shape[1], mask=pa.array(~self.there))
+        ends = np.cumsum(self.there, dtype=np.int32) * np.int32(self.vectors.shape[1])
+        offsets = pa.array(np.concatenate([np.zeros(1, np.int32), ends]))
+        return pa.ListArray.from_arrays(offsets, pa.array(self.vectors.ravel()), mask=pa.array(~self.there))
 
 
 def projections(size: int) -> int:
@@ -106,7 +113,7 @@ def directions(size: int) -> NDArray[np.float64]:
 
 
 def summarise(rows: Singles) -> NDArray[np.float64]:
-    """The norm and the projections of each row, shape (n, size) to (n, 1 + K); NaN where a row has NaN.
+    """The norm and the projections of each row, shape (n, size) to (n, 1 + K).
 
     A norm has five digits: in vectors that are scaled to one length the rest is rounding, which is no drift.
 
@@ -130,8 +137,8 @@ def read(values: "pa.Array | pa.ChunkedArray | Sequence[Any] | pd.Series[Any]", 
     """Values as vectors of a size: lists of finite numbers, or their JSON text; a missing value is no fault.
 
     >>> found = read([[1, 2], "[3, 4.5]", None, [1]], 2)
-    >>> found.rows.tolist()[:2], found.there.tolist(), found.faults
-    ([[1.0, 2.0], [3.0, 4.5]], [True, True, False, False], {3: 'expected 2 numbers, got 1'})
+    >>> found.there.tolist(), found.vectors.tolist(), found.faults
+    ([True, True, False, False], [[1.0, 2.0], [3.0, 4.5]], {3: 'expected 2 numbers, got 1'})
     """
     lists = _as_lists(values)
     if lists is not None:
@@ -145,7 +152,7 @@ def read(values: "pa.Array | pa.ChunkedArray | Sequence[Any] | pd.Series[Any]", 
     }
     lists = _as_lists(opened)
     found = _read_lists(lists, size) if lists is not None else _one_by_one(opened, size)
-    return Read(rows=found.rows, there=found.there, faults={**found.faults, **no_lists})
+    return Read(there=found.there, vectors=found.vectors, faults={**found.faults, **no_lists})
 
 
 def size_of(values: Iterable[Any]) -> int | None:
@@ -220,35 +227,33 @@ def _as_lists(values: Any) -> pa.Array | None:
 
 def _read_lists(lists: pa.Array, size: int) -> Read:
     lengths = pc.fill_null(pc.list_value_length(lists), -1).to_numpy(zero_copy_only=False)
-    faults = {
-        int(i): f"expected {size:,} numbers, got {lengths[i]:,}"
-        for i in np.flatnonzero((lengths >= 0) & (lengths != size))
-    }
-    rows, there = np.full((len(lists), size), np.nan, np.float32), lengths == size
+    wrong = np.flatnonzero((lengths >= 0) & (lengths != size))
+    faults = {int(i): f"expected {size:,} numbers, got {lengths[i]:,}" for i in wrong}
+    there = lengths == size
     numbers = pc.list_flatten(lists.filter(pa.array(there)))
     if pa.types.is_null(numbers.type):
-        numbers = numbers.cast(pa.float64())
+        numbers = numbers.cast(pa.float32())
     given = numbers.to_numpy(zero_copy_only=False).reshape(-1, size)
     with np.errstate(over="ignore"):
-        rows[there] = given.astype(np.float32, copy=False)
-    for i in np.flatnonzero(there & ~np.isfinite(rows).all(axis=1)):
-        row = given[int(np.count_nonzero(there[:i]))]
-        faults[int(i)] = _not_finite(row)
-    there = there & np.isfinite(rows).all(axis=1)
-    rows[~there] = np.nan
-    return Read(rows=rows, there=there, faults=faults)
+        vectors = given.astype(np.float32, copy=False)
+    whole = np.isfinite(vectors).all(axis=1)
+    if not whole.all():
+        at = np.flatnonzero(there)
+        faults |= {int(at[k]): _not_finite(given[k]) for k in np.flatnonzero(~whole)}
+        there[at[~whole]], vectors = False, vectors[whole]
+    return Read(there=there, vectors=vectors, faults=faults)
 
 
 def _one_by_one(lists: Sequence[Sequence[Any] | None], size: int) -> Read:
-    rows, there = np.full((len(lists), size), np.nan, np.float32), np.zeros(len(lists), np.bool_)
-    faults = {}
+    there, vectors, faults = np.zeros(len(lists), np.bool_), [], {}
     for i, one in enumerate(lists):
         found = None if one is None else _numbers(one, size)
         if isinstance(found, str):
             faults[i] = found
         elif found is not None:
-            rows[i], there[i] = found, True
-    return Read(rows=rows, there=there, faults=faults)
+            there[i] = True
+            vectors.append(found)
+    return Read(there=there, vectors=np.array(vectors, np.float32).reshape(-1, size), faults=faults)
 
 
 def _numbers(found: Sequence[Any], size: int) -> Singles | str:

@@ -28,7 +28,7 @@ from monitor.governance.audit_chain import canonical_json, sha256
 from monitor.performance import check_classes
 from monitor.schema import Schema
 
-WITHOUT_ARTEFACT = "which stress tests and retraining cannot work on; what it does is watched by its traces"
+WITHOUT_ARTEFACT = "which stress tests and retraining cannot work on; drift, quality and performance are watched"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 

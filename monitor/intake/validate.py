@@ -22,7 +22,7 @@ from monitor.batch import Batch, Column
 from monitor.errors import SchemaMismatch
 from monitor.intake.fields import LONGEST_ID, Reasons, Rows, Taken, class_text, frame_of, names_of, row_of
 from monitor.schema import FloatArray, Schema
-from monitor.vectors import read, summarise
+from monitor.vectors import read
 
 MOST_RAW = 65_536  # bytes of a refused row that are kept
 REQUIRED = ("trace_id", "event_time")
@@ -250,7 +250,7 @@ def _vectors(
         against[list(found.faults)] = True
         reasons.add(against, partial(_said, vector.name, found.faults))
         vectors[vector.name] = found.to_arrow()
-        summaries |= zip(vector.summaries, summarise(found.rows).T.copy(), strict=True)
+        summaries |= zip(vector.summaries, found.summaries().T.copy(), strict=True)
     return vectors, summaries
 
 

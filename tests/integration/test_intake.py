@@ -75,6 +75,15 @@ def add_version(session: Session, model: Model, schema: FeatureSchema, name: str
     return version
 
 
+def test_vectors_of_more_rows_than_are_encoded_at_once_stay_with_their_rows(session):
+    model = add_model(session, vectors=(Vector(name="face", size=2),))
+    faces = [None if i % 7 == 0 else [float(i), -0.5] for i in range(20_000)]
+    frame = rows(20_000).assign(face=faces, event_time=DAY)
+    ingest(session, model, frame)
+    stored = session.execute(text("SELECT trace_id, face FROM traces.fraud")).all()
+    assert dict(map(tuple, stored)) == dict(zip(frame["trace_id"], faces, strict=True))
+
+
 @pytest.fixture
 def model(session) -> Model:
     return add_model(session)

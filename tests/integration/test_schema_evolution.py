@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from monitor.acts.baselines import accept_baseline
 from monitor.acts.privacy import configure_privacy
+from monitor.acts.quarantine import retake, waiting
 from monitor.acts.registry import attach, register_version
 from monitor.acts.requests import request_retraining
 from monitor.acts.schema_files import DeclaredSchema, read_schema, write_schema
@@ -354,6 +355,18 @@ def test_a_vector_of_another_size_begins_anew(faces: Engine):
     with transaction(faces) as session:
         sizes = session.execute(text("SELECT cardinality(face), count(*) FROM traces.fraud GROUP BY 1 ORDER BY 1"))
         assert sizes.all() == [(6, 200), (None, 28 * 200 + 24 * 200)]
+
+
+def test_refused_vectors_can_be_taken_once_the_size_is_declared(faces: Engine):
+    serve_faces(faces, REFERENCE_DAYS + 24, REFERENCE_DAYS + 25, size=6)
+    with transaction(faces) as session:
+        model = model_named(session, "fraud")
+        assert {row.reason for row in waiting(session, model)} == {"face: expected 12 numbers, got 6"}
+    evolve(faces, WITH_FACE.replace("12", "6"))
+    with transaction(faces) as session:
+        model, now = model_named(session, "fraud"), database_now(session)
+        assert retake(session, model, waiting(session, model), by=OWNER, now=now).sentence == "200 rows were taken"
+        assert session.scalar(text("SELECT count(face) FROM traces.fraud")) == 200
 
 
 def test_a_removed_vector_goes_with_its_summaries(faces: Engine):

@@ -184,7 +184,7 @@ def test_nothing_new_gives_nothing(case: Case):
 def test_a_vector_comes_as_one(case: Case):
     case.add(rows(0, 9))
     frames = [part.frame for piece in case.open().pieces() for part in piece.parts(None)]
-    assert [vectors.read(frame["face"], 2).rows.tolist() for frame in frames] == [
+    assert [vectors.read(frame["face"], 2).vectors.tolist() for frame in frames] == [
         [[int(name[1:]) / 4, -1.5] for name in frame["id"]] for frame in frames
     ]
 

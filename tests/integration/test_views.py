@@ -19,15 +19,16 @@ from monitor.db.checks import CheckRun, Finding
 from monitor.db.engine import transaction
 from monitor.db.jobs import Job
 from monitor.db.read_retraining import proposal_page
-from monitor.db.registry import Model, Monitor, Version
+from monitor.db.registry import Model, Monitor, Version, feature_schema, schema_of
 from monitor.db.retraining import Progress, Proposal
 from monitor.db.users import create_user
 from monitor.governance.roles import Actor, Role
 from monitor.performance.confidence_sequence import ConfidenceSequence
+from monitor.vectors import Vector
 from tests.seeded import populate
 from tests.several import Plans
 from tests.several import register as register_plans
-from tests.streams import REFERENCE_DAYS, drain_checks, serve_days, tools_for
+from tests.streams import REFERENCE_DAYS, World, drain_checks, register, serve_days, tools_for
 from tests.unguarded import unguarded
 
 ANA = Actor(id="ana", name="Ana", roles=frozenset({Role.APPROVER, Role.OPERATOR}))
@@ -65,6 +66,28 @@ def said(app: AppTest) -> str:
 
 
 VIEWS = ("overview", "model", "drift", "robustness", "alerts", "retraining", "registry")
+
+
+@pytest.mark.usefixtures("fraud")
+def test_a_number_that_stands_for_a_vector_says_so(engine):
+    with transaction(engine) as session:
+        row = feature_schema(session, session.scalars(select(Model)).one())
+        features = (replace(one, vector="face" if one.name == "age" else None) for one in schema_of(row).features)
+        row.document = replace(schema_of(row), features=tuple(features)).to_document()
+    assert "age stands for the vector face" in said(view("drift", model="fraud", feature="age"))
+    assert "stands for" not in said(view("drift", model="fraud", feature="amount"))
+
+
+def test_a_model_with_vectors_is_not_offered_a_stress_test(engine):
+    register(engine, World(), served=False)
+    assert "holdfast model attach" in said(view("robustness", model="fraud"))
+    with transaction(engine) as session:
+        row = feature_schema(session, session.scalars(select(Model)).one())
+        row.document = replace(schema_of(row), vectors=(Vector(name="face", size=3),)).to_document()
+    queries.forget()
+    page = view("robustness", model="fraud")
+    assert "fraud has vectors, which stress tests and retraining cannot work on" in said(page)
+    assert "run-stress" not in {button.key for button in page.button}
 
 
 @pytest.mark.usefixtures("fraud")

@@ -76,8 +76,9 @@ WAYS = {
 @pytest.mark.parametrize("way", WAYS)
 def test_a_vector_may_come_in_many_ways(way):
     found = read(WAYS[way]([[1.0, 2.5], None, [-3.0, 4.0], [0.0, 0.25]]), 2)
-    np.testing.assert_array_equal(found.rows, [[1.0, 2.5], [np.nan] * 2, [-3.0, 4.0], [0.0, 0.25]])
+    assert found.vectors.tolist() == [[1.0, 2.5], [-3.0, 4.0], [0.0, 0.25]]
     assert found.there.tolist() == [True, False, True, True]
+    assert np.isnan(found.summaries()).all(axis=1).tolist() == [False, True, False, False]
     assert found.to_arrow().to_pylist() == [[1.0, 2.5], None, [-3.0, 4.0], [0.0, 0.25]]
     assert found.faults == {}
 
@@ -106,7 +107,8 @@ def test_what_is_no_vector_of_the_size_is_said_and_costs_no_other_row(what):
     assert list(found.faults) == [1]
     assert found.faults[1].startswith(reason)
     assert found.there.tolist() == [True, False, True]
-    assert found.rows[[0, 2]].tolist() == [[1.0, 2.0], [3.0, 4.5]]
+    assert found.vectors.tolist() == [[1.0, 2.0], [3.0, 4.5]]
+    assert found.to_arrow().to_pylist() == [[1.0, 2.0], None, [3.0, 4.5]]
 
 
 def test_a_hole_within_a_list_is_no_number():
