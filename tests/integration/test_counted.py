@@ -313,6 +313,17 @@ def test_a_server_of_before_gets_rows(house, caplog):
     assert "no plan to count by" in caplog.text
 
 
+def test_a_server_that_counts_otherwise_gets_rows(house, caplog):
+    class Newer(Lossy):
+        def fetch(self, *arguments: Any) -> Answer:
+            told = super().fetch(*arguments)
+            return replace(told, body=json.dumps(json.loads(told.body) | {"format": 2}).encode())
+
+    logger = house.log(ROWS, profiles=True, transport=Newer(house.url, 0))
+    assert (logger.counters.profiled, logger.counters.accepted) == (0, len(ROWS))
+    assert "expected a plan of format 1, got 2" in caplog.text
+
+
 def test_a_server_that_fails_at_counts_gets_rows(house, caplog):
     class Broken(Lossy):
         def send(self, path: str, *arguments: Any) -> Answer:
