@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, func, select, text
 
 from monitor.acts.sampling import configure_sampling
 from monitor.acts.tokens import create_token
@@ -301,6 +301,17 @@ def test_without_a_reference_rows_travel_as_they_are(house, caplog):
         session.execute(text('UPDATE "references" SET active = false'))
     assert house.log(ROWS, profiles=True).counters.profiled == 0
     assert "no reference yet" in caplog.text
+
+
+def test_of_two_versions_of_one_name_the_newest_is_counted(house):
+    with transaction(house.engine) as session, unguarded(session):
+        model = model_named(session, "fraud")
+        session.add(Version(model_id=model.id, number=2, name="v1", flavour="none", manifest_sha256="1" * 64))
+    rows = [row | {"version": "v1"} for row in ROWS]
+    assert house.log(rows, profiles=True).counters.profiled == len(rows)
+    with transaction(house.engine) as session:
+        newest = select(func.max(Version.id))
+        assert set(session.scalars(select(ProfileDelta.version_id))) == {session.scalar(newest)}
 
 
 def test_a_server_of_before_gets_rows(house, caplog):
