@@ -71,6 +71,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 
 _PLAN: dict[str, Any] = {
+    "format": 1,
     "stamp": "5e1f0c2ab3d49876",
     "schema": {"features": [{"name": "amount", "kind": "numeric"}]},
     "serving": "v1",

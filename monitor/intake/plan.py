@@ -14,6 +14,8 @@ from monitor.drift.profile import Profile
 from monitor.intake.sampling import SamplingPlan
 from monitor.schema import Schema
 
+FORMAT = 1  # to be raised whenever the same rows would be read, refused, counted or chosen otherwise
+
 
 class UnknownWindow(LookupError):
     """The plan does not say what was counted in the windows before this one."""
@@ -70,6 +72,7 @@ class IntakePlan:
         used = {binning.binning_id: binning.to_document() for binning in self.binnings.values()}
         named = {name: binning.binning_id for name, binning in self.binnings.items() if name is not None}
         return {
+            "format": FORMAT,
             "stamp": self.stamp,
             "schema": self.schema.to_document(),
             "serving": self.serving,
@@ -96,6 +99,10 @@ class IntakePlan:
         Raises:
             KeyError, TypeError, ValueError, HoldfastError: it is of another kind.
         """
+        if document["format"] != FORMAT:
+            raise ValueError(
+                f"expected a plan of format {FORMAT}, got {document['format']}: install this server's client"
+            )
         made = {known: Binning.from_document(told) for known, told in document["binnings"].items()}
         binnings: dict[str | None, Binning] = {name: made[known] for name, known in document["binning_of"].items()}
         if (others := document.get("binning_of_others")) is not None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from monitor.batch import Batch, Keys, keys_of
+from monitor.batch import Batch, BoolArray, Keys, keys_of
 from monitor.db.counted import enter_rows, store_sample
 from monitor.db.engine import database_now
 from monitor.db.profiles import add_profile
@@ -26,7 +26,7 @@ from monitor.intake.facts import Facts, facts_of
 from monitor.intake.formats import MOST_INFLATED
 from monitor.intake.ingest import AHEAD, latest_time, plan_of, register_versions, sampling_plan, usual_of
 from monitor.intake.parts import ORIGIN
-from monitor.intake.plan import IntakePlan
+from monitor.intake.plan import FORMAT, IntakePlan
 from monitor.intake.privacy import without_unstored
 from monitor.intake.receive import Taken, advance, open_model, store_rows, unknown_fields
 from monitor.intake.sampling import Usual, keep, least_rates, probabilities, uniforms
@@ -68,17 +68,17 @@ def read_plan(session: Session, name: str) -> IntakePlan:
 def intake_plan(model: Model, facts: Facts) -> IntakePlan:
     """The same, of what is known already."""
     settings = ModelSettings.of(model)
-    names = {version: name for name, version in facts.versions.items()}
+    names: dict[int | None, str | None] = {version: name for name, version in facts.versions.items()} | {None: None}
     serving, sampling = facts.serving(model), sampling_plan(model, facts)
     decides: list[Any] = [
-        model.id, *map(str, facts.stamp), serving, settings.tick.total_seconds(), settings.width.total_seconds(),
-        asdict(sampling), settings.hashed,
+        FORMAT, model.id, *map(str, facts.stamp), serving, settings.tick.total_seconds(),
+        settings.width.total_seconds(), asdict(sampling), settings.hashed,
     ]  # fmt: skip
     return IntakePlan(
         stamp=sha256(canonical_json(decides))[:16],
         schema=facts.schema,
         serving=serving,
-        binnings={names[known] if known is not None else None: made for known, made in facts.binnings.items()},
+        binnings={names[known]: made for known, made in facts.binnings.items() if known in names},
         tick=settings.tick,
         width=settings.width,
         sampling=sampling,
@@ -109,23 +109,7 @@ def take_summary(session: Session, name: str, told: Told) -> Taken:
     _require_in_time(told, model, now)
     profiles = _profiles(told, plan)
     sample = _sample(told, plan, model, now, usual_of(session, model, facts))
-    if not {part.version for part in told.parts} <= set(facts.versions):
-        named = sorted({part.version for part in told.parts})
-        facts, too_many = register_versions(session, model, named, now)
-        if too_many:
-            raise RowsWanted(f"expected versions that are known, got {min(too_many)}: {model.name} has too many")
-    new = enter_rows(session, model, told.times, told.keys)
-    if new.any() and not new.all():
-        raise RowsWanted(f"expected rows that are all new, {int((~new).sum()):,} were known: send these as they are")
-    if new.all():
-        if sample is not None:
-            stored = without_unstored(sample[0], ModelSettings.of(model).unstored)
-            store_sample(session, model, facts.schema, facts.columns, stored, sample[1])
-        for part, profile in zip(told.parts, profiles, strict=True):
-            add_profile(
-                session, model_id=model.id, version_id=facts.versions[part.version],
-                bucket=part.bucket.astimezone(UTC), profile=profile,
-            )  # fmt: skip
+    new = _enter(session, model, facts, told, profiles, sample, now)
     advance(session, model, min(told.times.max().item().replace(tzinfo=UTC), now))
     others = store_rows(session, model, told.others, now=now)
     return Taken(
@@ -134,6 +118,44 @@ def take_summary(session: Session, name: str, told: Told) -> Taken:
         bad=others.bad,
         ignored=tuple(dict.fromkeys((*unknown_fields(told.sample.rows, plan.schema.fields), *others.ignored))),
     )
+
+
+def _enter(
+    session: Session,
+    model: Model,
+    facts: Facts,
+    told: Told,
+    profiles: list[Profile],
+    sample: tuple[Batch, FloatArray] | None,
+    now: datetime,
+) -> BoolArray:
+    """Which rows were new, shape (n,): all or none.
+
+    Raises:
+        RowsWanted: some were, or a version is one too many.
+    """
+    named = {part.version for part in told.parts}
+    if not named <= set(facts.versions):
+        facts, too_many = register_versions(session, model, sorted(named), now)
+        if too_many:
+            raise RowsWanted(f"expected versions that are known, got {min(too_many)}: {model.name} has too many")
+    new = enter_rows(session, model, told.times, told.keys)
+    if not new.any():
+        return new
+    if not new.all():
+        raise RowsWanted(f"expected rows that are all new, {int((~new).sum()):,} were known: send these as they are")
+    if sample is not None:
+        stored = without_unstored(sample[0], ModelSettings.of(model).unstored)
+        store_sample(session, model, facts.schema, facts.columns, stored, sample[1])
+    for part, profile in zip(told.parts, profiles, strict=True):
+        add_profile(
+            session,
+            model_id=model.id,
+            version_id=facts.versions[part.version],
+            bucket=part.bucket.astimezone(UTC),
+            profile=profile,
+        )
+    return new
 
 
 def _why_rows(settings: ModelSettings, facts: Facts) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, func, select, text
 
 from monitor.acts.sampling import configure_sampling
 from monitor.acts.tokens import create_token
@@ -304,6 +304,17 @@ def test_without_a_reference_rows_travel_as_they_are(house, caplog):
     assert "no reference yet" in caplog.text
 
 
+def test_of_two_versions_of_one_name_the_newest_is_counted(house):
+    with transaction(house.engine) as session, unguarded(session):
+        model = model_named(session, "fraud")
+        session.add(Version(model_id=model.id, number=2, name="v1", flavour="none", manifest_sha256="1" * 64))
+    rows = [row | {"version": "v1"} for row in ROWS]
+    assert house.log(rows, profiles=True).counters.profiled == len(rows)
+    with transaction(house.engine) as session:
+        newest = select(func.max(Version.id))
+        assert set(session.scalars(select(ProfileDelta.version_id))) == {session.scalar(newest)}
+
+
 def test_a_server_of_before_gets_rows(house, caplog):
     class Old(Lossy):
         def fetch(self, *arguments: Any) -> Answer:
@@ -312,6 +323,17 @@ def test_a_server_of_before_gets_rows(house, caplog):
     logger = house.log(ROWS, profiles=True, transport=Old(house.url, 0))
     assert (logger.counters.profiled, logger.counters.accepted) == (0, len(ROWS))
     assert "no plan to count by" in caplog.text
+
+
+def test_a_server_that_counts_otherwise_gets_rows(house, caplog):
+    class Newer(Lossy):
+        def fetch(self, *arguments: Any) -> Answer:
+            told = super().fetch(*arguments)
+            return replace(told, body=json.dumps(json.loads(told.body) | {"format": 2}).encode())
+
+    logger = house.log(ROWS, profiles=True, transport=Newer(house.url, 0))
+    assert (logger.counters.profiled, logger.counters.accepted) == (0, len(ROWS))
+    assert "expected a plan of format 1, got 2" in caplog.text
 
 
 def test_a_server_that_fails_at_counts_gets_rows(house, caplog):
