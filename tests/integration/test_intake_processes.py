@@ -16,6 +16,7 @@ import pytest
 from monitor.acts.tokens import create_token
 from monitor.api.storing import InProcesses
 from monitor.db.engine import database_now, transaction
+from monitor.intake.formats import LINES
 from tests.integration.test_intake import FRAME, add_model, rows
 from tests.integration.test_intake_http import ROOT, ROWS, Sender, as_rows, open_intake, stored
 from tests.unguarded import unguarded
@@ -50,6 +51,22 @@ def test_answers_and_refusals_are_those_of_any_other_way(engine, sender):
     assert sender.send(orjson.dumps(ROWS)).document["duplicate"] == len(ROWS)
     refused = sender.send(b"[{")
     assert (refused.status, refused.headers["content-type"]) == (422, "application/problem+json")
+
+
+def test_a_refusal_is_told_by_its_own_name(sender):
+    head = {
+        "version": "v1",
+        "bucket": "2026-03-02T00:00:00Z",
+        "binning_id": "",
+        "ids": ["a"],
+        "times": [0],
+        "counts": "",
+    }
+    answer = sender.send(
+        orjson.dumps({"stamp": "old", "sample": 0, "parts": [head]}) + b"\n", to="profiles", kind=LINES
+    )
+    assert (answer.status, answer.document["type"]) == (409, "urn:holdfast:stale-plan")
+    assert sender.send(b"{}", to="profiles").status == 415
 
 
 def test_a_process_that_dies_is_replaced_and_the_batch_can_come_again(engine, sender):
