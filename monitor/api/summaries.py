@@ -9,14 +9,13 @@ from starlette.responses import Response
 
 from monitor.api import intake_examples as examples
 from monitor.api.admission import Admission, Busy, TooOften
-from monitor.api.ingest import Accepted, Name, UnknownType, database, receive, sender
+from monitor.api.ingest import Accepted, Name, database, receive, sender
 from monitor.api.problems import problem
 from monitor.db.engine import transaction
 from monitor.errors import Unavailable
-from monitor.intake.formats import LINES
 from monitor.intake.plan import IntakePlan
 from monitor.intake.summaries import read_plan, take_summary
-from monitor.intake.told import Told, read_told
+from monitor.intake.told import read_told
 
 routes = APIRouter(prefix="/models/{name}", tags=["intake"])
 
@@ -50,13 +49,7 @@ async def send_profiles(name: Name, request: Request) -> Response:
     `…/intake` anew and to count again; one of type `urn:holdfast:rows-wanted`, or whatever is wrong with the counts, to
     send the rows to `…/traces`.
     """
-    return await receive(request, name, _told, take_summary)
-
-
-def _told(data: bytes, kind: str) -> Told:
-    if kind != LINES:
-        raise UnknownType(f"expected Content-Type {LINES}, got {kind}")
-    return read_told(data)
+    return await receive(request, name, read_told, take_summary)
 
 
 def _plan(engine: Engine, name: str) -> IntakePlan:

@@ -61,13 +61,15 @@ class Told:
     others: Received
 
 
-def read_told(data: bytes) -> Told:
-    """The profiles of an unpacked body.
+def read_told(data: bytes, kind: str) -> Told:
+    """The profiles of an unpacked body of lines of JSON.
 
     Raises:
-        BadInput: it cannot be read.
+        BadInput: it cannot be read, or is of another type.
         TooLarge: more rows than a request may hold.
     """
+    if kind != LINES:
+        raise BadInput(f"expected Content-Type {LINES}, got {kind}")
     first, _, rest = data.partition(b"\n")
     try:
         head = Head.model_validate_json(first)

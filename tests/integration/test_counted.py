@@ -463,6 +463,11 @@ def test_counts_that_no_rows_could_give_are_refused_as_a_whole(house):
     assert house.send(body).document["accepted"] == len(ROWS)
 
 
+def test_counts_are_lines_of_json_and_nothing_else(house):
+    body = summarise(as_lines(ROWS), house.plan(), now=NOW)
+    assert Sender(house.url, house.token).send(body, to="profiles").status == 422
+
+
 def test_only_a_producer_of_the_model_reads_its_plan_and_learns_when_nothing_changed(house):
     url = f"{house.url}/v1/models/fraud/intake"
     _, _, headers = call(url, token=house.token)
