@@ -30,8 +30,11 @@ def reasons_against(line: bytes, plan: IntakePlan, *, now: datetime) -> tuple[st
         return (str(error),)
     if refused := (*received.bad, *found.bad):
         return tuple(row.reason for row in refused)
-    unknown = [name for name in names_of(received.rows) if name not in KNOWN and name not in plan.schema.names]
-    faults = [fault for feature in plan.schema.features for fault in _faults(feature, found.good, plan)]
+    unknown = [name for name in names_of(received.rows) if name not in KNOWN and name not in plan.schema.fields]
+    plain = (feature for feature in plan.schema.features if not feature.vector)  # else it is computed, never sent
+    faults = [fault for feature in plain for fault in _faults(feature, found.good, plan)]
+    absent = [vector.name for vector in plan.schema.vectors if vector.name not in found.good.vectors]
+    faults += [f"{name}: expected a vector, the row has no such field" for name in absent]
     return (*faults, *(f"{name}: the model's schema has no such feature" for name in unknown))
 
 

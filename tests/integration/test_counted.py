@@ -36,7 +36,7 @@ from monitor.intake.formats import LINES
 from monitor.intake.plan import IntakePlan
 from monitor.intake.summarise import summarise
 from tests.integration.test_intake import BINNING, DAY, MARCH, add_model
-from tests.integration.test_intake_http import ROOT, Sender
+from tests.integration.test_intake_http import FACE, ROOT, Sender
 from tests.unguarded import unguarded
 from tests.web import call, served
 
@@ -464,6 +464,11 @@ def test_counts_that_no_rows_could_give_are_refused_as_a_whole(house):
     assert house.send(body).document["accepted"] == len(ROWS)
 
 
+def test_counts_are_lines_of_json_and_nothing_else(house):
+    body = summarise(as_lines(ROWS), house.plan(), now=NOW)
+    assert Sender(house.url, house.token).send(body, to="profiles").status == 415
+
+
 def test_only_a_producer_of_the_model_reads_its_plan_and_learns_when_nothing_changed(house):
     url = f"{house.url}/v1/models/fraud/intake"
     _, _, headers = call(url, token=house.token)
@@ -500,6 +505,31 @@ def test_a_row_is_checked_before_its_prediction_by_the_rules_of_the_server(house
         for odd in (None, 3, {}, {"amount": object()}, {1: 2}):
             assert logger.check(odd)  # type: ignore[arg-type]
         assert logger.counters.logged == 0
+
+
+def test_vectors_are_counted_kept_and_checked_as_on_the_server(engine, tmp_path):
+    rng = random.Random(3)
+    rows = [
+        row | {"features": row["features"] | {"face": [rng.gauss(0, 1) for _ in range(3)] if i % 9 else None}}
+        for i, row in enumerate(ROWS)
+    ]
+    with opened(engine, tmp_path, vectors=(FACE,)) as house:
+        found = []
+        for profiles in (False, True):
+            assert house.log(rows, profiles=profiles).counters.profiled == profiles * len(rows)
+            found.append(house.kept())
+            require_same(house, house.counted(), found[0])
+            emptied(house)
+        assert found[0]["face.norm"].notna().sum() > 50
+        with house.logger(checks=True) as logger:
+            assert logger.ready(20)
+            assert logger.check({"amount": 1.0, "channel": "app", "face": [1, 2, 3]}) == ()
+            assert logger.check({"amount": 1.0, "channel": "app", "face": [1, 2]}) == (
+                "face: expected 3 numbers, got 2",
+            )
+            assert logger.check({"amount": 1.0, "channel": "app"}) == (
+                "face: expected a vector, the row has no such field",
+            )
 
 
 def test_nothing_speaks_against_a_row_while_the_schema_is_not_there(house):
