@@ -1,5 +1,6 @@
 """Rows a second by each way in, beside raw COPY."""
 
+import gc
 import http.client
 import threading
 import time
@@ -89,6 +90,7 @@ WAYS: dict[str, Callable[[Place, int, int], float]] = {"direct": direct} | {way:
 
 def rows_a_second(where: Place, total: int) -> dict[str, float]:
     found: dict[str, float] = {}
+    gc.freeze()  # as the processes that store do
     for rows in (1_000, 5_000):
         batches = max(4, total // rows)
         for way, measure in WAYS.items():

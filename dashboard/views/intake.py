@@ -68,7 +68,9 @@ def _decisions(model: str, group: QuarantineGroup) -> None:
         st.form_submit_button("Rename and try again", on_click=_remap, args=(model, group.reason))
     with throw, st.form("discard-rows", clear_on_submit=True):
         st.text_input("Reason", key="discard-why", placeholder="why, for the audit", max_chars=500)
-        st.form_submit_button(f"Discard {group.rows:,} rows", on_click=_discard, args=(model, group.reason))
+        st.form_submit_button(
+            f"Discard {group.rows:,} row{'s' if group.rows > 1 else ''}", on_click=_discard, args=(model, group.reason)
+        )
     st.caption(f"One decision takes at most {acts.MOST_ROWS:,} rows; press again for more.")
 
 

@@ -5,6 +5,7 @@ that. Without a database of its own to connect to, as in a test, batches are sto
 """
 
 import asyncio
+import gc
 import multiprocessing
 import os
 import signal
@@ -162,6 +163,7 @@ def _begin(url: str) -> None:
     os.nice(_NICER)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _engines.append(make_engine(url, pool_size=1))
+    gc.freeze()  # as in the process that answers: what is there now stays
 
 
 def _end_with_parent() -> None:

@@ -1,9 +1,11 @@
 """The processes of the platform, one command each: what `holdfast up` and `compose.yaml` start."""
 
+import gc
 import importlib
 import os
 import platform as machine
 import signal
+import sys
 import threading
 from collections.abc import Iterable
 from importlib import metadata
@@ -13,6 +15,10 @@ import typer
 
 from monitor.errors import BadInput
 from monitor.settings import Settings
+
+SWITCH_SECONDS = (
+    5e-4  # a refusal must not wait for the threads that look tokens up: each holds the interpreter this long
+)
 
 if TYPE_CHECKING:
     from monitor.jobs.context import Tools
@@ -157,5 +163,11 @@ def _serve(factory: str) -> None:
     settings = Settings.load()
     configure_logging()
     _given_database(settings)
+    sys.setswitchinterval(SWITCH_SECONDS)
     signal.signal(signal.SIGTERM, _leave)  # uvicorn hands it on when it is done; without, nothing would be tidied up
-    uvicorn.run(factory, factory=True, host=settings.host, port=settings.port, log_level="warning", access_log=False)
+    config = uvicorn.Config(
+        factory, factory=True, host=settings.host, port=settings.port, log_level="warning", access_log=False
+    )
+    config.load()
+    gc.freeze()  # what is there now stays: to look through all of it would hold up every answer for a third of a second
+    uvicorn.Server(config).run()
