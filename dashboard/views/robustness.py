@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import actions, charts, charts_robustness, controls, fragility, queries, states, stressing, times
-from monitor.acts.registry import WITHOUT_ARTEFACT
+from monitor.acts.tabular import WITHOUT_ARTEFACT
 from monitor.db.read_campaign import CampaignView
 from monitor.db.read_robustness import RobustnessHistory
 

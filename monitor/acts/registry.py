@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from monitor.acts.tabular import require_tabular
 from monitor.artifacts import Manifest
 from monitor.db.audit import record
 from monitor.db.base import Json
@@ -18,8 +19,6 @@ from monitor.db.registry import (
     ModelSettings,
     Monitor,
     Version,
-    feature_schema,
-    schema_of,
 )
 from monitor.db.traces import columns_for, create_trace_tables
 from monitor.errors import BadInput, StaleDecision
@@ -28,7 +27,6 @@ from monitor.governance.audit_chain import canonical_json, sha256
 from monitor.performance import check_classes
 from monitor.schema import Schema
 
-WITHOUT_ARTEFACT = "which stress tests and retraining cannot work on; drift, quality and performance are watched"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 
@@ -139,21 +137,6 @@ def attach(session: Session, version: Version, manifest: Manifest, *, by: Actor,
         session, "version.attached", by=by.id, subject=f"version:{version.id}", at=now, model=model.name,
         flavour=version.flavour, manifest_sha256=version.manifest_sha256,
     )  # fmt: skip
-
-
-def is_tabular(session: Session, model: Model) -> bool:
-    """Whether the model's rows hold no vectors."""
-    return not schema_of(feature_schema(session, model)).vectors
-
-
-def require_tabular(session: Session, model: Model) -> None:
-    """What takes a model's rows as a table cannot take vectors.
-
-    Raises:
-        BadInput: there are some.
-    """
-    if not is_tabular(session, model):
-        raise BadInput(f"expected table features alone, {model.name} has vectors, {WITHOUT_ARTEFACT}")
 
 
 def declare_mutable(session: Session, model: Model, names: Iterable[str], *, by: Actor, now: datetime) -> Schema:

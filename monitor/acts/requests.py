@@ -7,8 +7,8 @@ from sqlalchemy.orm import Session
 
 from monitor.acts.attempts import attempt
 from monitor.acts.proposals import open_proposal
-from monitor.acts.registry import require_tabular
 from monitor.acts.retraining import propose
+from monitor.acts.tabular import require_tabular
 from monitor.db.checks import CheckRun, Finding, WindowVerdict
 from monitor.db.read_training import newest_training_rows, newest_verdicts
 from monitor.db.registry import Model, Version, champion

@@ -8,7 +8,7 @@ from typing import Any, Self
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from monitor.acts.registry import require_tabular
+from monitor.acts.tabular import require_tabular
 from monitor.db.audit import record
 from monitor.db.jobs import LIVE, Job, enqueue, request_cancel
 from monitor.db.registry import Model, ModelSettings, Version

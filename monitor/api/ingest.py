@@ -60,10 +60,10 @@ async def receive(
     engine: Engine = request.app.state.engine
     storing: Storing = request.app.state.storing
     try:
-        kind, encoding = _type_of(request.headers, kinds), _encoding_of(request.headers)
         with admission.room_for(_declared(request.headers)):
             actor = await admission.ask(lambda: sender(request, engine, name))
             admission.count(actor.id)
+            kind, encoding = _type_of(request.headers, kinds), _encoding_of(request.headers)
             async with asyncio.timeout(BODY_SECONDS):
                 body = await _body(request)
             sent = Sent(model=name, body=body, kind=kind, encoding=encoding, read=read, take=take)

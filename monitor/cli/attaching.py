@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from sqlalchemy.orm import Session
 
-from monitor.acts.registry import attach, declare_mutable, require_tabular
+from monitor.acts.registry import attach, declare_mutable
+from monitor.acts.tabular import require_tabular
 from monitor.artifacts import Flavour, LoadedModel, Manifest, attach_converted, attach_file, convert_sklearn, load_model
 from monitor.db.engine import database_now, transaction
 from monitor.db.registry import (

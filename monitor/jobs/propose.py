@@ -7,8 +7,8 @@ from sqlalchemy.orm import Session
 
 from monitor.acts.freezing import is_frozen
 from monitor.acts.proposals import move, open_proposal
-from monitor.acts.registry import is_tabular
 from monitor.acts.retraining import propose
+from monitor.acts.tabular import is_tabular
 from monitor.alerts import AlertKind
 from monitor.db.alerts import Alert
 from monitor.db.read_training import newest_training_rows, newest_verdicts
