@@ -132,8 +132,9 @@ class Profile:
         return self.rows > 0 and self.fault(name, "absent") == self.rows
 
     def mean(self, name: str) -> float | None:
+        """Over finite values, in raw units; None without any, or if their sum is past the largest float."""
         n, total = self.moments[self.binning.position[name], :2]
-        return float(total / n) if n else None
+        return float(total / n) if n and np.isfinite(total) else None
 
     def std(self, name: str) -> float | None:
         """The population standard deviation over finite values, in raw units; None if it is past the largest float."""
@@ -204,7 +205,9 @@ def _same(binning: Binning, other_id: str) -> None:
 
 
 def _merged(a: FloatArray, b: FloatArray) -> FloatArray:
-    return np.column_stack([a[:, :3] + b[:, :3], np.minimum(a[:, 3], b[:, 3]), np.maximum(a[:, 4], b[:, 4])])
+    with np.errstate(over="ignore", invalid="ignore"):  # sums of values near the largest float
+        sums = a[:, :3] + b[:, :3]
+    return np.column_stack([sums, np.minimum(a[:, 3], b[:, 3]), np.maximum(a[:, 4], b[:, 4])])
 
 
 def _moments(values: FloatArray, missing: BoolArray) -> tuple[FloatArray, IntArray]:
@@ -221,7 +224,7 @@ def _moments(values: FloatArray, missing: BoolArray) -> tuple[FloatArray, IntArr
         return _moments(finite, np.isnan(finite))[0], infinities
     np.copyto(values, 0.0, where=missing)
     found[:, 0] = [row.size - np.count_nonzero(row) for row in missing]
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         values.sum(axis=1, out=found[:, 1])
         np.einsum("ij,ij->i", values, values, out=found[:, 2])  # a dot product would wake the threads of the BLAS
     return found, infinities

@@ -69,6 +69,15 @@ def test_rare_and_unseen_levels_are_counted_apart():
     )
 
 
+def test_values_near_the_largest_float_add_up_to_no_mean_and_no_warning():
+    binning = Binning.fit(pd.DataFrame({"x": np.linspace(0, 1, 200)}))
+    high, low = (Profile.of(pd.DataFrame({"x": [v] * 4}), binning) for v in (1.7e308, -1.7e308))
+    for profile in (high, high + low, Profile.of(pd.DataFrame({"x": [1e308, -1e308] * 500}), binning)):
+        assert (profile.mean("x"), profile.std("x")) == (None, None)
+        assert profile.counts_of("x").sum() == profile.rows
+    assert Profile.from_bytes((high + low).to_bytes(), binning).mean("x") is None
+
+
 def test_infinities_and_unparseable_values_are_counted_as_faults():
     frame = _frame()
     dirty = frame.astype({"amount": object})
