@@ -50,7 +50,7 @@ def test_a_split_repeats_and_shares_no_row_between_training_and_test(name):
     try:
         data_folder()
     except DataMissing:
-        pytest.skip("needs the real data sets in HOLDFAST_DATA")
+        pytest.skip("needs HOLDFAST_DATA: the folder with the real data sets")
     one, again, other = (split(name, seed, trained_on=2_000, tested_on=1_000) for seed in (1, 1, 2))
     assert np.array_equal(one.x_train, again.x_train, equal_nan=True)
     assert not np.array_equal(one.y_test, other.y_test)
