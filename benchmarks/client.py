@@ -26,6 +26,7 @@ from typing import Any
 
 from benchmarks.output import Goal, report
 from benchmarks.replay import MODEL, made_history
+from benchmarks.server import server
 from monitor.acts.sampling import configure_sampling
 from monitor.acts.tokens import create_token
 from monitor.cli.actor import COMMAND_LINE
@@ -34,7 +35,6 @@ from monitor.cli.enroll import Enrolment, enroll
 from monitor.client import TraceLogger
 from monitor.client.lines import trace_line
 from monitor.client.transport import Answer, Http
-from monitor.db import embedded
 from monitor.db.engine import database_now, make_engine, transaction
 from monitor.db.registry import model_named
 from monitor.db.scratch import scratch_database
@@ -42,7 +42,6 @@ from monitor.db.traces import read_traces
 from monitor.intake.formats import LINES
 from monitor.intake.plan import IntakePlan
 from monitor.intake.summarise import summarise
-from monitor.settings import Settings
 from monitor.windows import Window
 
 GOAL_MICROSECONDS = 20.0
@@ -100,8 +99,6 @@ class House:
 
 @contextmanager
 def made_house(seed: int) -> Iterator[House]:
-    settings = Settings.load()
-    server = settings.database_url or embedded.start(settings.home)
     history = made_history(30, 200, seed)
     enrolment = Enrolment(
         name=MODEL, owner="benchmark", task=history.task, schema=history.schema,
@@ -109,7 +106,10 @@ def made_house(seed: int) -> Iterator[House]:
         windows=[(tick, history.within(tick)) for tick in history.reference_ticks],
         judged=history.within(history.reference),
     )  # fmt: skip
-    with scratch_database(server) as url, tempfile.TemporaryDirectory() as folder, socket.socket() as probe:
+    with (
+        server() as running, scratch_database(running) as url, tempfile.TemporaryDirectory() as folder,
+        socket.socket() as probe,
+    ):  # fmt: skip
         engine = make_engine(url)
         with transaction(engine) as session:
             now = database_now(session)

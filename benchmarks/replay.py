@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.output import report
+from benchmarks.server import server
 from monitor.cli.actor import COMMAND_LINE
 from monitor.cli.backtest import CHECKS, model_settings
 from monitor.cli.enroll import Enrolment, enroll
 from monitor.cli.history import History, understand
 from monitor.cli.processes import make_tools
-from monitor.db import embedded
 from monitor.db.engine import database_now, transaction
 from monitor.db.registry import model_named
 from monitor.db.scratch import scratch_database
@@ -85,10 +85,8 @@ def main() -> None:
     options = parser.parse_args()
     windows, rows = (10, 1_000) if options.quick else (60, 1_000)
     history = made_history(REFERENCE_DAYS + windows, rows, options.seed)
-    settings = Settings.load()
-    server = settings.database_url or embedded.start(settings.home)
-    with scratch_database(server) as url, tempfile.TemporaryDirectory() as folder:
-        tools = make_tools(settings.model_copy(update={"home": Path(folder)}), url, children=False)
+    with server() as running, scratch_database(running) as url, tempfile.TemporaryDirectory() as folder:
+        tools = make_tools(Settings.load().model_copy(update={"home": Path(folder)}), url, children=False)
         taking, checking = replay(history, tools)
         tools.engine.dispose()
     done = len(history.monitored_windows)
