@@ -23,9 +23,6 @@ def app() -> Starlette:
             Route("/healthz", healthz),
             Route("/readyz", readyz(engine)),
             Route("/metrics", metrics(engine)),
-            Mount(
-                "/v1",
-                api(engine, settings.artifact_dir, storing=storing),
-            ),
+            Mount("/v1", api(engine, settings.artifact_dir, storing=storing)),
         ]
     )

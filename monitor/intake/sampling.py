@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from monitor.batch import Batch, BoolArray, Keys
 from monitor.drift.profile import Binning, Profile
 from monitor.errors import BadInput
+from monitor.intake.parts import grid_starts
 from monitor.schema import FloatArray, Schema
-from monitor.windows import floor_to_grid
 
 LEAST = 1e-3  # no row is kept less often: one weight must not outweigh a window
 HALF = 0.5  # where a model of two classes decides that nobody has measured
@@ -68,7 +68,7 @@ def probabilities(batch: Batch, plan: SamplingPlan, schema: Schema, *, width: ti
         return np.ones(len(batch))
     chosen = np.full(len(batch), plan.rate)
     if plan.rows is not None:
-        starts = window_starts(batch.event_time, width)
+        starts = grid_starts(batch.event_time, width)
         for start in np.unique(starts):
             within = starts == start
             chosen[within] = _wanted(batch.where(within), plan, usual(start.item().replace(tzinfo=UTC)))
@@ -81,7 +81,7 @@ def least_rates(times: NDArray[np.datetime64], plan: SamplingPlan, *, width: tim
     """What any row of these event times is kept with at least, whatever it holds, shape (n,), in [1e-3, 1]."""
     least = np.full(len(times), plan.rate)
     if plan.rows is not None:
-        starts = window_starts(times, width)
+        starts = grid_starts(times, width)
         for start in np.unique(starts):
             least[starts == start] = np.min(_rates(plan, usual(start.item().replace(tzinfo=UTC))))
     return np.asarray(np.clip(least, LEAST, 1.0))
@@ -131,13 +131,6 @@ def _undeclared(texts: pa.Array, levels: Collection[str]) -> BoolArray:
         return np.zeros(len(texts), dtype=np.bool_)
     known = pc.is_in(texts, value_set=pa.array(list(levels), pa.string()))
     return np.asarray(pc.and_(pc.invert(known), pc.is_valid(texts)))
-
-
-def window_starts(times: NDArray[np.datetime64], width: timedelta) -> NDArray[np.datetime64]:
-    """When the window of each event time begins, shape (n,)."""
-    origin = np.datetime64(floor_to_grid(datetime(1970, 1, 5, tzinfo=UTC), width).replace(tzinfo=None), "us")
-    step = np.timedelta64(width)
-    return origin + (times - origin) // step * step
 
 
 def _wanted(batch: Batch, plan: SamplingPlan, before: Profile | None) -> FloatArray | float:

@@ -25,7 +25,7 @@ from monitor.governance.audit_chain import canonical_json, sha256
 from monitor.intake.facts import Facts, facts_of
 from monitor.intake.formats import MOST_INFLATED
 from monitor.intake.ingest import AHEAD, latest_time, plan_of, register_versions, sampling_plan, usual_of
-from monitor.intake.parts import ORIGIN
+from monitor.intake.parts import grid_starts
 from monitor.intake.plan import FORMAT, IntakePlan
 from monitor.intake.privacy import without_unstored
 from monitor.intake.receive import Taken, advance, open_model, store_rows, unknown_fields
@@ -185,12 +185,12 @@ def _profiles(told: Told, plan: IntakePlan) -> list[Profile]:
     """
     if sum(told_size(plan.binning_of(part.version)) for part in told.parts) > MOST_INFLATED:
         raise TooLarge(f"expected at most {MOST_INFLATED:,} bytes of counts, got more: send fewer rows at once")
-    tick, found = np.timedelta64(plan.tick), []
+    found = []
     for number, (part, start) in enumerate(zip(told.parts, told.starts, strict=True)):
         binning, times = plan.binning_of(part.version), told.times[told.part_of == number]
         if part.binning_id != binning.binning_id:
             raise StalePlan(f"expected counts over the bins {binning.binning_id}, got {part.binning_id}: count again")
-        if (start - ORIGIN) % tick or ((times < start) | (times >= start + tick)).any():
+        if (grid_starts(times, plan.tick) != start).any():
             raise BadInput(f"expected a bucket on the grid of {plan.tick} and its rows, got {part.bucket} and others")
         found.append(told_profile(part.counts, binning, len(part.ids)))
     return found
