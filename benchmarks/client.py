@@ -41,7 +41,7 @@ from monitor.db.scratch import scratch_database
 from monitor.db.traces import read_traces
 from monitor.intake.formats import LINES
 from monitor.intake.plan import IntakePlan
-from monitor.intake.summarise import summarise
+from monitor.intake.write_counts import write_counts
 from monitor.windows import Window
 
 GOAL_MICROSECONDS = 20.0
@@ -207,7 +207,7 @@ def stored_per_second(house: House, rows: list[dict[str, Any]], count: int, *, p
             trace_line(rows[i % len(rows)], f"{way}-{count}-{i}", now, "v1", 0.25, "1")
             for i in range(start, start + 2_000)
         ]
-        body = summarise(lines, plan, now=now) if profiles else b"".join(lines)
+        body = write_counts(lines, plan, now=now) if profiles else b"".join(lines)
         assert body is not None
         bodies.append(gzip.compress(body, 1))
     started = time.perf_counter()

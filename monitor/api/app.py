@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from monitor.acts import retraining as acts
 from monitor.api import (
+    counts,
     deciding,
     envelopes,
     evidently,
@@ -20,7 +21,6 @@ from monitor.api import (
     people,
     registry,
     serving,
-    summaries,
     trail,
 )
 from monitor.api.admission import Admission
@@ -73,7 +73,7 @@ def api(
     app.state.admission, app.state.storing = admission or Admission(), storing or InThreads(engine)
     app.add_exception_handler(HoldfastError, _refused)
     app.include_router(ingest.routes)
-    app.include_router(summaries.routes)
+    app.include_router(counts.routes)
     app.include_router(routes)
     app.include_router(evidently.routes)
     app.include_router(deciding.routes)

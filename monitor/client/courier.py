@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 from monitor.client.answers import Backoff, Meaning, Verdict, judge
 from monitor.client.counters import Counters, Notices, Tally
+from monitor.client.counting import Counting
 from monitor.client.mailbox import Mailbox
 from monitor.client.spool import Spool
 from monitor.client.stock import Parcel, Stock
-from monitor.client.summaries import Summaries
 from monitor.client.transport import Transport, Unreachable
 
 PATIENCE_SECONDS = 5.0  # of an outage, until what is in memory goes to the disk
@@ -44,7 +44,7 @@ class Courier:
     body_rows: int  # of one request, at most
     flush_seconds: float
     timeout_seconds: float
-    summaries: Summaries | None = None
+    counting: Counting | None = None
     backoff: Backoff = field(default_factory=Backoff)
     tally: Tally = field(default_factory=Tally)
     hurry: bool = False  # somebody waits: do not wait for a full batch, nor out a back-off
@@ -74,8 +74,8 @@ class Courier:
         due = self._not_before if self.hurry else max(self._not_before, self._again_at)
         if now < due:
             return max(0.0, min(due, self._flush_at) - now)
-        if self.summaries is not None:
-            self.summaries.keep_up(now)
+        if self.counting is not None:
+            self.counting.keep_up(now)
         if (parcel := self._stock.in_hand()) is not None:
             self._send(parcel)
             return 0.0
@@ -142,22 +142,22 @@ class Courier:
                 self._failed(verdict)
 
     def _counts_of(self, parcel: Parcel) -> bytes | None:
-        if self.summaries is None or parcel.as_rows or parcel.kind != "traces":
+        if self.counting is None or parcel.as_rows or parcel.kind != "traces":
             return None
-        return self.summaries.body_of(parcel.parts[0])
+        return self.counting.body_of(parcel.parts[0])
 
     def _declined(self, parcel: Parcel, verdict: Verdict) -> bool:
         """Whether the counts of a batch were not taken: it is counted anew or sent as rows, which is never wrong.
 
         The ledger of the server knows rows by their ids, however they came.
         """
-        assert self.summaries is not None
+        assert self.counting is not None
         passing = verdict.meaning is Meaning.LATER and verdict.status != 500
         if verdict.meaning is Meaning.TAKEN or passing or verdict.status in (401, 403):
             return False
         parcel.as_rows = parcel.recounted or verdict.problem != "stale-plan"
         parcel.recounted = True
-        self.summaries.declined(verdict)
+        self.counting.declined(verdict)
         return True
 
     def _failed(self, verdict: Verdict) -> None:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 from urllib.parse import quote
 
 from monitor.client.counters import Counters, Notices
+from monitor.client.counting import Counting
 from monitor.client.courier import Clock, Courier
 from monitor.client.mailbox import Mailbox
-from monitor.client.summaries import Summaries
 from monitor.client.traced import Outcome, outcome_of, tracing
 from monitor.client.transport import Http, Transport
 
@@ -129,21 +129,21 @@ class TraceLogger:
         By the function that the server refuses rows by. Nothing speaks against a row while the schema is not there (see
         `ready`). It takes about a millisecond, and logs nothing.
         """
-        if (summaries := self._courier.summaries) is None:
+        if (counting := self._courier.counting) is None:
             return ()
         at = self._clock.time() if event_time is None else event_time
-        return summaries.against((features, "checked", at, version, score, prediction))
+        return counting.against((features, "checked", at, version, score, prediction))
 
     def ready(self, timeout: float = 10.0) -> bool:
         """Wait until `check` knows the schema; False in time-out, or without `checks` and `profiles`."""
-        until, summaries = time.monotonic() + timeout, self._courier.summaries
+        until, counting = time.monotonic() + timeout, self._courier.counting
         self._mailbox.bell.ring()
         with self._settled:
-            while summaries is not None and summaries.plan is None:
+            while counting is not None and counting.plan is None:
                 if (left := until - time.monotonic()) <= 0 or not self._is_running():
                     return False
                 self._settled.wait(min(left, 0.5))
-        return summaries is not None
+        return counting is not None
 
     def flush(self, timeout: float | None = 10.0) -> bool:
         """Wait until the server has acknowledged (or refused) every row that was logged before; False in time-out."""
@@ -237,13 +237,13 @@ class TraceLogger:
             body_rows=max(self._batch_rows, _BODY_ROWS),
             flush_seconds=self._flush_seconds,
             timeout_seconds=self._timeout_seconds,
-            summaries=self._summaries(path, transport),
+            counting=self._counting(path, transport),
         )
 
-    def _summaries(self, path: str, transport: Transport) -> Summaries | None:
+    def _counting(self, path: str, transport: Transport) -> Counting | None:
         if not (self._profiles or self._checks):
             return None
-        return Summaries(
+        return Counting(
             model_path=path, token=self._token, transport=transport, clock=self._clock, notices=self._notices,
             timeout_seconds=self._timeout_seconds, profiles=self._profiles,
         )  # fmt: skip

@@ -34,7 +34,7 @@ from monitor.db.traces import read_traces
 from monitor.drift.profile import Profile
 from monitor.intake.formats import LINES
 from monitor.intake.plan import IntakePlan
-from monitor.intake.summarise import summarise
+from monitor.intake.write_counts import write_counts
 from tests.integration.test_intake import BINNING, DAY, MARCH, add_model
 from tests.integration.test_intake_http import FACE, ROOT, Sender
 from tests.unguarded import unguarded
@@ -192,7 +192,7 @@ def test_a_replay_in_another_order_with_batches_that_overlap_gives_the_same(hous
 
 def test_a_batch_that_a_hundred_clients_send_at_once_counts_once(house):
     house.log([ROWS[0] | {"trace_id": v, "version": v} for v in ("v1", "v2")])  # a version that is new changes the plan
-    body = summarise(as_lines(ROWS), house.plan(), now=NOW)
+    body = write_counts(as_lines(ROWS), house.plan(), now=NOW)
     assert body is not None
     with ThreadPoolExecutor(100) as crowd:
         answers = list(crowd.map(lambda _: house.send(body), range(100)))
@@ -254,7 +254,7 @@ def test_when_the_model_is_changed_the_client_counts_anew_and_loses_nothing(hous
 
 
 def test_a_plan_that_holds_no_more_is_refused_by_name(house):
-    body = summarise(as_lines(ROWS), house.plan(), now=NOW)
+    body = write_counts(as_lines(ROWS), house.plan(), now=NOW)
     house.set(sampling_rate=0.3)
     answer = house.send(body)
     assert (answer.status, answer.document["type"]) == (409, "urn:holdfast:stale-plan")
@@ -433,21 +433,21 @@ IMPOSSIBLE = {
 def test_rows_of_no_possible_time_are_wanted_as_they_are(house):
     plan, to_come = house.plan(), datetime(2200, 1, 1, tzinfo=UTC)
     late = [row | {"event_time": to_come + timedelta(minutes=i)} for i, row in enumerate(ROWS)]
-    assert house.send(summarise(as_lines(late), plan, now=to_come)).document["type"] == "urn:holdfast:rows-wanted"
-    whole = summarise(as_lines(ROWS), plan, now=NOW)
+    assert house.send(write_counts(as_lines(late), plan, now=to_come)).document["type"] == "urn:holdfast:rows-wanted"
+    whole = write_counts(as_lines(ROWS), plan, now=NOW)
     assert whole is not None
     first = unkept(whole.splitlines()[1:])  # counted alone, so that nothing but its time is wrong
     rows = [row for row in ROWS if row["event_time"] >= first["event_time"]]
     with transaction(house.engine) as session:
         model_named(session, "fraud").oldest_kept = first["event_time"] + timedelta(microseconds=1)
-    body = summarise(as_lines(rows), plan, now=NOW)
+    body = write_counts(as_lines(rows), plan, now=NOW)
     assert house.send(body).document["type"] == "urn:holdfast:rows-wanted"
     assert house.log(rows, profiles=True).counters.quarantined == 1
 
 
 @pytest.mark.slow
 def test_counts_that_no_rows_could_give_are_refused_as_a_whole(house):
-    body = summarise(as_lines(ROWS), house.plan(), now=NOW)
+    body = write_counts(as_lines(ROWS), house.plan(), now=NOW)
     assert body is not None
     for what, change in IMPOSSIBLE.items():
         first, *lines = body.splitlines(keepends=True)
@@ -465,7 +465,7 @@ def test_counts_that_no_rows_could_give_are_refused_as_a_whole(house):
 
 
 def test_counts_are_lines_of_json_and_nothing_else(house):
-    body = summarise(as_lines(ROWS), house.plan(), now=NOW)
+    body = write_counts(as_lines(ROWS), house.plan(), now=NOW)
     assert Sender(house.url, house.token).send(body, to="profiles").status == 415
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from monitor.drift.bins import Binning
 from monitor.drift.profile import Profile
-from monitor.drift.told import told_profile, told_size
+from monitor.drift.sent_profile import sent_profile, sent_size
 from monitor.errors import BadInput
 
 RNG = np.random.default_rng(7)
@@ -39,12 +39,12 @@ _ROWS = st.fixed_dictionaries(
 
 
 def told(profile: Profile) -> Profile:
-    return told_profile(profile.to_bytes(), BINNING, profile.rows)
+    return sent_profile(profile.to_bytes(), BINNING, profile.rows)
 
 
 def test_there_are_pairs_to_look_at():
     assert len(BINNING.joint) >= 3
-    assert len(PROFILE.to_bytes()) < told_size(BINNING)
+    assert len(PROFILE.to_bytes()) < sent_size(BINNING)
 
 
 @given(st.lists(_ROWS, min_size=1, max_size=40), st.booleans())
@@ -100,14 +100,14 @@ def test_what_no_rows_could_give_is_refused(what):
 )
 def test_bytes_that_are_no_profile_are_refused(data):
     with pytest.raises(BadInput, match="expected"):
-        told_profile(data, BINNING, 500)
+        sent_profile(data, BINNING, 500)
 
 
 def test_bytes_that_unpack_to_more_than_a_profile_has_are_not_unpacked():
     bomb = PROFILE.to_bytes()[:28] + zlib.compress(bytes(2**28), 1)
     tracemalloc.start()
     with pytest.raises(BadInput, match="another size"):
-        told_profile(bomb, BINNING, 500)
+        sent_profile(bomb, BINNING, 500)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 2**24

@@ -19,9 +19,10 @@ from monitor.db.engine import database_now
 from monitor.db.profiles import add_profile
 from monitor.db.registry import Model, ModelSettings
 from monitor.drift.profile import Profile
-from monitor.drift.told import told_profile, told_size
+from monitor.drift.sent_profile import sent_profile, sent_size
 from monitor.errors import BadInput, StaleDecision, TooLarge
 from monitor.governance.audit_chain import canonical_json, sha256
+from monitor.intake.counts_body import CountsBody
 from monitor.intake.facts import Facts, facts_of
 from monitor.intake.formats import MOST_INFLATED
 from monitor.intake.ingest import AHEAD, latest_time, plan_of, register_versions, sampling_plan, usual_of
@@ -30,7 +31,6 @@ from monitor.intake.plan import FORMAT, IntakePlan
 from monitor.intake.privacy import without_unstored
 from monitor.intake.receive import Taken, advance, open_model, store_rows, unknown_fields
 from monitor.intake.sampling import Usual, keep, least_rates, probabilities, uniforms
-from monitor.intake.told import Told
 from monitor.intake.validate import validate
 from monitor.schema import FloatArray
 from monitor.windows import floor_to_grid
@@ -89,7 +89,7 @@ def intake_plan(model: Model, facts: Facts) -> IntakePlan:
     )
 
 
-def take_summary(session: Session, name: str, told: Told) -> Taken:
+def take_counts(session: Session, name: str, told: CountsBody) -> Taken:
     """Store a batch that a producer counted: all of its rows are new and counted once, or all were known.
 
     Raises:
@@ -124,7 +124,7 @@ def _enter(
     session: Session,
     model: Model,
     facts: Facts,
-    told: Told,
+    told: CountsBody,
     profiles: list[Profile],
     sample: tuple[Batch, FloatArray] | None,
     now: datetime,
@@ -168,7 +168,7 @@ def _why_rows(settings: ModelSettings, facts: Facts) -> str:
     return ""
 
 
-def _require_in_time(told: Told, model: Model, now: datetime) -> None:
+def _require_in_time(told: CountsBody, model: Model, now: datetime) -> None:
     latest, oldest = latest_time(model, now), model.oldest_kept
     if (told.times > _moment(latest)).any() or (oldest is not None and (told.times < _moment(oldest)).any()):
         raise RowsWanted(
@@ -176,14 +176,14 @@ def _require_in_time(told: Told, model: Model, now: datetime) -> None:
         )
 
 
-def _profiles(told: Told, plan: IntakePlan) -> list[Profile]:
+def _profiles(told: CountsBody, plan: IntakePlan) -> list[Profile]:
     """What was counted of each part, once it agrees with the part's rows.
 
     Raises:
         StalePlan: it was counted over other bins.
         TooLarge, BadInput: too much, or what no rows could give.
     """
-    if sum(told_size(plan.binning_of(part.version)) for part in told.parts) > MOST_INFLATED:
+    if sum(sent_size(plan.binning_of(part.version)) for part in told.parts) > MOST_INFLATED:
         raise TooLarge(f"expected at most {MOST_INFLATED:,} bytes of counts, got more: send fewer rows at once")
     found = []
     for number, (part, start) in enumerate(zip(told.parts, told.starts, strict=True)):
@@ -192,11 +192,13 @@ def _profiles(told: Told, plan: IntakePlan) -> list[Profile]:
             raise StalePlan(f"expected counts over the bins {binning.binning_id}, got {part.binning_id}: count again")
         if (grid_starts(times, plan.tick) != start).any():
             raise BadInput(f"expected a bucket on the grid of {plan.tick} and its rows, got {part.bucket} and others")
-        found.append(told_profile(part.counts, binning, len(part.ids)))
+        found.append(sent_profile(part.counts, binning, len(part.ids)))
     return found
 
 
-def _sample(told: Told, plan: IntakePlan, model: Model, now: datetime, usual: Usual) -> tuple[Batch, FloatArray] | None:
+def _sample(
+    told: CountsBody, plan: IntakePlan, model: Model, now: datetime, usual: Usual
+) -> tuple[Batch, FloatArray] | None:
     """The kept rows, and the weight of each, both as if all rows had come; None where none is kept.
 
     Raises:

@@ -26,7 +26,7 @@ from monitor.intake.validate import validate
 LEAST_ROWS = 25  # of a part, on average: the counts of fewer take as much room as the rows themselves
 
 
-def summarise(lines: Sequence[bytes], plan: IntakePlan, *, now: datetime) -> bytes | None:
+def write_counts(lines: Sequence[bytes], plan: IntakePlan, *, now: datetime) -> bytes | None:
     """The body for lines of traces, each with its end; None where they have to travel as they are.
 
     They do where the plan says so, and where the counts would take more room than they do.

@@ -14,10 +14,10 @@ from monitor.api.problems import problem
 from monitor.api.storing import Accepted, database
 from monitor.db.engine import transaction
 from monitor.errors import Unavailable
+from monitor.intake.counts_body import read_counts
 from monitor.intake.formats import LINES
 from monitor.intake.plan import IntakePlan
-from monitor.intake.summaries import read_plan, take_summary
-from monitor.intake.told import read_told
+from monitor.intake.take_counts import read_plan, take_counts
 
 routes = APIRouter(prefix="/models/{name}", tags=["intake"])
 
@@ -51,7 +51,7 @@ async def send_profiles(name: Name, request: Request) -> Response:
     `…/intake` anew and to count again; one of type `urn:holdfast:rows-wanted`, or whatever is wrong with the counts, to
     send the rows to `…/traces`.
     """
-    return await receive(request, name, read_told, take_summary, (LINES,))
+    return await receive(request, name, read_counts, take_counts, (LINES,))
 
 
 def _plan(engine: Engine, name: str) -> IntakePlan:

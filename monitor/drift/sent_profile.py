@@ -13,14 +13,14 @@ _HEADER = struct.calcsize("<4s16sq")
 _ROUNDING = 1e-9  # of a sum, relative
 
 
-def told_size(binning: Binning) -> int:
+def sent_size(binning: Binning) -> int:
     """The bytes of a profile's counts, unpacked."""
     features, joint = len(binning.features), len(binning.joint)
     numbers = binning.size + features * (len(FAULTS) + len(MOMENTS)) + 1 + joint + joint * (joint + 1) // 2
     return numbers * 8
 
 
-def told_profile(data: bytes, binning: Binning, rows: int) -> Profile:
+def sent_profile(data: bytes, binning: Binning, rows: int) -> Profile:
     """The profile of these many rows that a producer sent as `Profile.to_bytes`.
 
     Counts, faults, moments and sums of pairs have to agree with each other as those of any rows do; nothing is unpacked
@@ -33,13 +33,13 @@ def told_profile(data: bytes, binning: Binning, rows: int) -> Profile:
     >>> import pandas as pd
     >>> day = pd.DataFrame({"amount": [1.0, 2.0, None], "channel": ["app", "web", "fax"]})
     >>> binning = Binning.fit(day)
-    >>> told_profile(Profile.of(day, binning).to_bytes(), binning, 3).rows
+    >>> sent_profile(Profile.of(day, binning).to_bytes(), binning, 3).rows
     3
-    >>> told_profile(Profile.of(day, binning).to_bytes(), binning, 4)
+    >>> sent_profile(Profile.of(day, binning).to_bytes(), binning, 4)
     Traceback (most recent call last):
     monitor.errors.BadInput: expected counts of 4 rows, got 3
     """
-    _require_size(data, told_size(binning))
+    _require_size(data, sent_size(binning))
     try:
         profile = Profile.from_bytes(data, binning)
     except (ValueError, OverflowError) as error:  # a name that is no text, a number of rows that is none

@@ -31,7 +31,7 @@ _ROWS = "rows travel as they are"
 
 
 @dataclass(kw_only=True)
-class Summaries:
+class Counting:
     """The plan of a model, and the bodies that are made by it. Used from one thread; others may read `plan`."""
 
     model_path: str
@@ -70,10 +70,10 @@ class Summaries:
         if not self.profiles or self.plan is None or self.plan.why_rows:
             return None
         from monitor.intake.plan import UnknownWindow
-        from monitor.intake.summarise import summarise
+        from monitor.intake.write_counts import write_counts
 
         try:
-            return summarise(lines, self.plan, now=datetime.fromtimestamp(self.clock.time(), UTC))
+            return write_counts(lines, self.plan, now=datetime.fromtimestamp(self.clock.time(), UTC))
         except UnknownWindow:  # it began after the plan was read
             self._ask_at = self._asked_at + _AGAIN_SECONDS
         except Exception as error:  # whatever a row holds, it gets to the server
@@ -111,7 +111,7 @@ class Summaries:
             self.notices.once("profiles", f"the server has no plan to count by: {_ROWS}")
         elif answer.status == 200:
             with _IMPORTING:
-                from monitor.intake import checking, summarise  # noqa: F401 - so that no caller waits for the import
+                from monitor.intake import checking, write_counts  # noqa: F401 - so that no caller waits for the import
                 from monitor.intake.plan import IntakePlan
 
             self.plan, self._tag = IntakePlan.from_document(json.loads(answer.body)), answer.headers.get("etag", "")

@@ -1,4 +1,4 @@
-"""Reading what `monitor.intake.summarise` writes: the head of a body of profiles, and its lines."""
+"""Reading what `monitor.intake.write_counts` writes: the head of a body of profiles, and its lines."""
 
 from dataclasses import dataclass
 from datetime import UTC
@@ -44,7 +44,7 @@ class Head(BaseModel):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class CountsBody:
     """A body of profiles: every row by key and time, what was counted of them, the sample, and rows for quarantine.
 
     `starts` are the buckets of the parts. `keys` and `times` (n,) hold their rows end to end; `part_of` is the part of
@@ -61,7 +61,7 @@ class Told:
     others: Received
 
 
-def read_told(data: bytes, kind: str = LINES) -> Told:
+def read_counts(data: bytes, kind: str = LINES) -> CountsBody:
     """The profiles of an unpacked body, which is lines of JSON.
 
     Raises:
@@ -82,7 +82,7 @@ def read_told(data: bytes, kind: str = LINES) -> Told:
     if len(lines) < head.sample:
         raise BadInput(f"expected {head.sample:,} lines of the sample, got {len(lines):,}")
     starts = tuple(_start(part) for part in head.parts)
-    return Told(
+    return CountsBody(
         stamp=head.stamp,
         parts=tuple(head.parts),
         starts=starts,
